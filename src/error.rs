@@ -1,0 +1,277 @@
+//! What can go wrong, and the one remedy for each. One table decides; nobody else matches on client codes.
+
+use std::fmt;
+
+/// Everything that can go wrong while running. `S` codes are about the source cluster, `T` about the
+/// target, `L` about this process or its own state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// The source does not answer.
+    SourceUnreachable,
+    /// The source refused our credentials, or the TLS handshake failed.
+    SourceAuthentication,
+    /// A source topic does not exist (any more).
+    SourceTopicMissing,
+    /// We may not read this source topic.
+    SourceNotAuthorized,
+    /// The position we would copy next is older than the source's log start.
+    SourceOutOfRange,
+    /// The source's log ends before our position, or its leader epoch went back.
+    SourceTruncated,
+    /// The source topic was deleted and created again.
+    SourceRecreated,
+    /// A source batch fails its checksum or cannot be decoded.
+    SourceCorrupt,
+    /// The target does not answer.
+    TargetUnreachable,
+    /// The target refused our credentials, or the TLS handshake failed.
+    TargetAuthentication,
+    /// The target topic or partition does not exist.
+    TargetTopicMissing,
+    /// We may not write this target topic.
+    TargetNotAuthorized,
+    /// The record is larger than the target allows.
+    TargetRecordTooLarge,
+    /// The target refused the record (timestamp bounds, null key on a compacted topic, …).
+    TargetRecordRejected,
+    /// Another owner of this task has taken over.
+    TargetFenced,
+    /// The transaction was aborted or its outcome is unknown.
+    TargetTransactionFailed,
+    /// Our transactional id, group or internal topics are not authorised on the target.
+    TargetStateNotAuthorized,
+    /// The progress we stored cannot be read.
+    ProgressUnreadable,
+    /// A bug in causeway: a task panicked.
+    Panicked,
+}
+
+/// What the daemon does about a [`Code`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The task starts again from its stored progress, with back-off. Nobody needs to act.
+    Retry,
+    /// This partition stops, says why, and is tried again with back-off; the others go on.
+    PausePartition,
+    /// This partition stops until the operator decides (`on_gap`); the others go on.
+    HaltPartition,
+    /// The task stops here: somebody else owns it now.
+    GiveUpTask,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// The code as shown to operators: `T104`.
+    pub id: &'static str,
+    /// The word used in status and metrics: `target_topic_missing`.
+    pub name: &'static str,
+    /// What the daemon does.
+    pub remedy: Remedy,
+    /// What the operator can do, in one sentence.
+    pub advice: &'static str,
+}
+
+impl Code {
+    /// Every code, in the order of the table.
+    pub const ALL: &'static [Code] = &[
+        Code::SourceUnreachable,
+        Code::SourceAuthentication,
+        Code::SourceTopicMissing,
+        Code::SourceNotAuthorized,
+        Code::SourceOutOfRange,
+        Code::SourceTruncated,
+        Code::SourceRecreated,
+        Code::SourceCorrupt,
+        Code::TargetUnreachable,
+        Code::TargetAuthentication,
+        Code::TargetTopicMissing,
+        Code::TargetNotAuthorized,
+        Code::TargetRecordTooLarge,
+        Code::TargetRecordRejected,
+        Code::TargetFenced,
+        Code::TargetTransactionFailed,
+        Code::TargetStateNotAuthorized,
+        Code::ProgressUnreadable,
+        Code::Panicked,
+    ];
+
+    /// The table. No `_` arm: a new code must be decided here.
+    pub fn page(self) -> Page {
+        use Remedy::*;
+        let (id, name, remedy, advice) = match self {
+            Code::SourceUnreachable => (
+                "S101",
+                "source_unreachable",
+                Retry,
+                "check that the source's bootstrap_servers and its advertised listeners can be reached from here",
+            ),
+            Code::SourceAuthentication => (
+                "S102",
+                "source_authentication_failed",
+                Retry,
+                "check the source's security section: protocol, mechanism, username, password, ca_file",
+            ),
+            Code::SourceTopicMissing => (
+                "S104",
+                "source_topic_missing",
+                PausePartition,
+                "the source topic was deleted; create it again or remove it from replication.topics",
+            ),
+            Code::SourceNotAuthorized => (
+                "S201",
+                "source_not_authorized",
+                PausePartition,
+                "grant Read and Describe on the source topic to causeway's principal",
+            ),
+            Code::SourceOutOfRange => (
+                "S301",
+                "source_out_of_range",
+                HaltPartition,
+                "retention removed records before they were copied; set on_gap: continue to declare the gap and go on",
+            ),
+            Code::SourceTruncated => (
+                "S302",
+                "source_truncated",
+                HaltPartition,
+                "the source lost records that were already copied (unclean leader election); compare both sides, then set on_gap: continue",
+            ),
+            Code::SourceRecreated => (
+                "S303",
+                "source_recreated",
+                HaltPartition,
+                "the source topic was deleted and created again; delete the target topic too, or set on_gap: continue to append the new topic",
+            ),
+            Code::SourceCorrupt => (
+                "S401",
+                "source_corrupt",
+                PausePartition,
+                "a source batch fails its checksum; check the source broker's disks and replicas",
+            ),
+            Code::TargetUnreachable => (
+                "T101",
+                "target_unreachable",
+                Retry,
+                "check that the target's bootstrap_servers and its advertised listeners can be reached from here",
+            ),
+            Code::TargetAuthentication => (
+                "T102",
+                "target_authentication_failed",
+                Retry,
+                "check the target's security section: protocol, mechanism, username, password, ca_file",
+            ),
+            Code::TargetTopicMissing => (
+                "T104",
+                "target_topic_missing",
+                PausePartition,
+                "config sync creates target topics; if it is in mode report, create the topic by hand",
+            ),
+            Code::TargetNotAuthorized => (
+                "T201",
+                "target_not_authorized",
+                PausePartition,
+                "grant Write and Describe on the target topic to causeway's principal",
+            ),
+            Code::TargetRecordTooLarge => (
+                "T301",
+                "target_record_too_large",
+                PausePartition,
+                "raise max.message.bytes of the target topic, or message.max.bytes of the target's brokers",
+            ),
+            Code::TargetRecordRejected => (
+                "T302",
+                "target_record_rejected",
+                PausePartition,
+                "the target refuses this record: compare message.timestamp.* and cleanup.policy of both topics",
+            ),
+            Code::TargetFenced => (
+                "T401",
+                "target_fenced",
+                GiveUpTask,
+                "another daemon owns this task now; nothing to do unless two daemons share one instance name",
+            ),
+            Code::TargetTransactionFailed => (
+                "T402",
+                "target_transaction_failed",
+                Retry,
+                "the transaction was aborted and is repeated; if this goes on, look at the target's transaction coordinator",
+            ),
+            Code::TargetStateNotAuthorized => (
+                "T202",
+                "target_state_not_authorized",
+                Retry,
+                "grant causeway's principal its transactional ids, its group and its *.internal topics on the target",
+            ),
+            Code::ProgressUnreadable => (
+                "L301",
+                "progress_unreadable",
+                Retry,
+                "the progress topic holds a record this version cannot read; look at it with kcat",
+            ),
+            Code::Panicked => (
+                "L901",
+                "panicked",
+                Retry,
+                "this is a bug in causeway; please report the log line",
+            ),
+        };
+        Page {
+            id,
+            name,
+            remedy,
+            advice,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let page = self.page();
+        write!(f, "{} {}", page.id, page.name)
+    }
+}
+
+/// Something that went wrong while running: a code and what was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Decides the remedy.
+    pub code: Code,
+    /// What was seen, for people. Never holds a secret.
+    pub detail: String,
+}
+
+impl Error {
+    /// An error with its observation.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The result of anything that talks to a cluster.
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_code_has_its_own_id_name_and_advice() {
+        let ids: BTreeSet<_> = Code::ALL.iter().map(|c| c.page().id).collect();
+        let names: BTreeSet<_> = Code::ALL.iter().map(|c| c.page().name).collect();
+        assert_eq!(ids.len(), Code::ALL.len());
+        assert_eq!(names.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|c| 20 < c.page().advice.len()));
+    }
+}

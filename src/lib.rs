@@ -1,0 +1,10 @@
+//! causeway copies Kafka data between clusters and proves what it did.
+//!
+//! Modules in reading order; each names only modules above it.
+
+pub mod config;
+pub mod error;
+pub mod kafka;
+pub mod replication_policy;
+pub mod status;
+pub mod topology;

@@ -1,0 +1,105 @@
+//! What the daemon says about itself: the one snapshot behind `/status`, `/ready` and `causeway status`.
+//! Unknown is `None` and stays visible as unknown; it is never zero.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Name of this daemon in its groups.
+    pub instance: String,
+    /// Version of the binary.
+    pub version: String,
+    /// Seconds since the process started.
+    pub uptime_seconds: u64,
+    /// Set once a stop was asked for.
+    pub draining: bool,
+    /// Every flow, in a stable order.
+    pub flows: Vec<FlowStatus>,
+}
+
+/// One flow in this daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FlowStatus {
+    /// Name of the topology.
+    pub topology: String,
+    /// `seoul->busan`
+    pub flow: String,
+    /// `exactly_once` or `at_least_once`.
+    pub delivery: String,
+    /// One of `starting`, `standby`, `running`, `degraded`, `draining`, `stopped`.
+    pub state: String,
+    /// Why the state is not `running`.
+    pub reason: Option<String>,
+    /// Tasks of the flow in all daemons.
+    pub tasks_total: Option<u32>,
+    /// Sum over the partitions owned here; unknown if one of them is unknown.
+    pub lag_records: Option<u64>,
+    /// Oldest uncopied record over the partitions owned here; unknown if one of them is unknown.
+    pub lag_seconds: Option<f64>,
+    /// The last pass of the config syncer seen here.
+    pub config_sync: Option<ConfigSyncStatus>,
+    /// The tasks owned by this daemon.
+    pub tasks: Vec<TaskStatus>,
+}
+
+/// The last pass of the config syncer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ConfigSyncStatus {
+    /// `apply` or `report`.
+    pub mode: String,
+    /// Seconds since the last pass that read both sides.
+    pub seconds_since_last_pass: f64,
+    /// Changes still wanted after the last pass (report mode, or failed).
+    pub pending_changes: u64,
+    /// What failed in the last pass, one line each.
+    pub errors: Vec<String>,
+    /// Differences that are reported but never repaired (more partitions on the target, …).
+    pub warnings: Vec<String>,
+    /// Source topics that are not copied although a filter could have meant them: topic → reason.
+    pub excluded: BTreeMap<String, String>,
+}
+
+/// One task in this daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskStatus {
+    /// Slot number, from 0.
+    pub task: u32,
+    /// One of `starting`, `running`, `backing_off`, `draining`, `stopped`.
+    pub state: String,
+    /// Why it is not running, with code and advice.
+    pub reason: Option<String>,
+    /// What keeps it from taking more at this moment: `throttled`, `buffer_full`, or nothing.
+    pub waiting_for: Option<String>,
+    /// Bytes taken and not yet acknowledged.
+    pub in_flight_bytes: u64,
+    /// Its partitions.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// One source partition.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartitionStatus {
+    /// Source topic.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+    /// One of `starting`, `running`, `paused`, `halted`.
+    pub state: String,
+    /// Why it is not running, with code and advice.
+    pub reason: Option<String>,
+    /// Next source offset to copy, as committed on the target.
+    pub next_source_offset: Option<i64>,
+    /// Where the next record will go, as far as known.
+    pub next_target_offset: Option<i64>,
+    /// Source end (last stable offset), as last heard.
+    pub source_end_offset: Option<i64>,
+    /// Records between the position and the end; unknown when the end has not been heard lately.
+    pub lag_records: Option<u64>,
+    /// Age of the oldest record that is not copied.
+    pub lag_seconds: Option<f64>,
+    /// Declared gaps, as text.
+    pub gaps: Vec<String>,
+}
