@@ -3,10 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+#[allow(unsafe_code)]
 pub mod admin;
 pub mod client;
 pub mod codes;
+#[allow(unsafe_code)]
 pub mod consumer;
+#[allow(unsafe_code)]
+mod handle;
+#[allow(unsafe_code)]
 pub mod producer;
 
 /// The user's name for one cluster, as written in `config/`.

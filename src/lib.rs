@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod error;
+pub mod flow;
 pub mod kafka;
 pub mod replication_policy;
 pub mod status;

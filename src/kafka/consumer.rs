@@ -1,1 +1,267 @@
-//! TODO
+//! The consumer of a task: whole batches of messages from one queue, by manual assignment.
+//!
+//! The safe crate hands out one message per poll, with an allocation and two clock reads each; a task takes
+//! a thousand at a time through `rd_kafka_consume_batch_queue` and moves each message on to the producer.
+
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Offset as RdOffset, TopicPartitionList};
+use rdkafka_sys as sys;
+
+use super::handle::Handle;
+use super::{NextOffset, TopicPartition};
+
+/// A consumer without a group: it reads what it was told to read.
+pub struct Consumer {
+    // Dropped in this order: messages, queue, client. Messages that were handed out must be gone by then,
+    // which the engine sees to by dropping its producer and its hand first.
+    batch: Vec<*mut sys::rd_kafka_message_t>,
+    queue: Queue,
+    handle: Handle<()>,
+}
+
+struct Queue(NonNull<sys::rd_kafka_queue_t>);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: obtained from `rd_kafka_queue_get_consumer`, released once, before the client.
+        unsafe { sys::rd_kafka_queue_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// Most messages handed out by one [`Consumer::take`].
+pub const BATCH: usize = 1000;
+
+impl Consumer {
+    /// Creates the client.
+    ///
+    /// # Errors
+    /// librdkafka's own words when a setting is refused.
+    pub fn new(config: &ClientConfig, label: &str) -> Result<Self, String> {
+        let handle = Handle::new(sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, config, label, (), None)?;
+        // SAFETY: the client is valid and a consumer with a group.id, so it has a consumer queue; forwarding
+        // the main queue makes errors arrive with the messages.
+        let queue = unsafe {
+            sys::rd_kafka_poll_set_consumer(handle.ptr());
+            sys::rd_kafka_queue_get_consumer(handle.ptr())
+        };
+        let queue = Queue(NonNull::new(queue).ok_or("librdkafka gave the consumer no queue")?);
+        Ok(Self {
+            batch: Vec::with_capacity(BATCH),
+            queue,
+            handle,
+        })
+    }
+
+    /// Adds partitions; the ones being read go on undisturbed.
+    ///
+    /// # Errors
+    /// When librdkafka refuses, for example a partition that is already assigned.
+    pub fn assign(&mut self, partitions: &[(TopicPartition, NextOffset)]) -> Result<(), String> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (tp, start) in partitions {
+            list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(start.0))
+                .map_err(|e| e.to_string())?;
+        }
+        // SAFETY: both pointers are valid for the call; librdkafka copies the list. A returned error object
+        // is ours to destroy, which `outcome` does.
+        unsafe { outcome(sys::rd_kafka_incremental_assign(self.handle.ptr(), list.ptr())) }
+    }
+
+    /// Stops reading partitions. Messages of theirs that are already queued are dropped by librdkafka.
+    ///
+    /// # Errors
+    /// When librdkafka refuses, for example a partition that is not assigned.
+    pub fn unassign(&mut self, partitions: &[TopicPartition]) -> Result<(), String> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for tp in partitions {
+            list.add_partition(&tp.topic, tp.partition);
+        }
+        // SAFETY: as in `assign`.
+        unsafe { outcome(sys::rd_kafka_incremental_unassign(self.handle.ptr(), list.ptr())) }
+    }
+
+    /// Waits up to `timeout` for messages and hands out at most [`BATCH`] of them, in order.
+    pub fn take(&mut self, timeout: Duration) -> impl Iterator<Item = Message> {
+        let millis = timeout.as_millis().min(i32::MAX as u128) as i32;
+        // SAFETY: the buffer has room for BATCH pointers, librdkafka fills the first `n` with messages that
+        // we now own, and each is moved into a `Message`, which destroys it once.
+        unsafe {
+            let n = sys::rd_kafka_consume_batch_queue(
+                self.queue.0.as_ptr(),
+                millis,
+                self.batch.as_mut_ptr(),
+                BATCH,
+            );
+            self.batch.set_len(n.max(0) as usize);
+        }
+        self.batch.drain(..).filter_map(|m| {
+            Some(Message {
+                native: NonNull::new(m)?,
+                not_send: PhantomData,
+            })
+        })
+    }
+
+    /// Errors of the client as a whole since the last call.
+    pub fn take_errors(&self) -> Vec<(RDKafkaErrorCode, String)> {
+        self.handle.take_errors()
+    }
+}
+
+/// Turns librdkafka's error object into words and frees it.
+///
+/// # Safety
+/// `error` is null or an error object that the caller owns.
+pub(super) unsafe fn outcome(error: *mut sys::rd_kafka_error_t) -> Result<(), String> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: not null, owned, and used only before it is destroyed.
+    unsafe {
+        let text = CStr::from_ptr(sys::rd_kafka_error_string(error))
+            .to_string_lossy()
+            .into_owned();
+        sys::rd_kafka_error_destroy(error);
+        Err(text)
+    }
+}
+
+/// A consumed message: a record, the end of a partition, or an error of a partition. Freed when dropped.
+pub struct Message {
+    native: NonNull<sys::rd_kafka_message_t>,
+    /// Belongs to the thread of its consumer.
+    not_send: PhantomData<*mut ()>,
+}
+
+/// What a [`Message`] turned out to be.
+pub enum Kind {
+    /// A record.
+    Record,
+    /// Everything up to the message's offset has been read.
+    End,
+    /// The partition (or, without a topic, the client) has a problem.
+    Failed(RDKafkaErrorCode, String),
+}
+
+/// Identity of a topic inside its consumer; compares faster than a name. Valid while a message holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicHandle(usize);
+
+impl Message {
+    fn get(&self) -> &sys::rd_kafka_message_t {
+        // SAFETY: the pointer is a live message that we own.
+        unsafe { self.native.as_ref() }
+    }
+
+    /// Record, end or error.
+    pub fn kind(&self) -> Kind {
+        use sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__PARTITION_EOF, RD_KAFKA_RESP_ERR_NO_ERROR};
+        match self.get().err {
+            RD_KAFKA_RESP_ERR_NO_ERROR => Kind::Record,
+            RD_KAFKA_RESP_ERR__PARTITION_EOF => Kind::End,
+            err => {
+                // SAFETY: librdkafka returns a static or message-owned string.
+                let text = unsafe { CStr::from_ptr(sys::rd_kafka_message_errstr(self.native.as_ptr())) };
+                Kind::Failed(err.into(), text.to_string_lossy().into_owned())
+            }
+        }
+    }
+
+    /// Identity of the topic; `None` on an error of the whole client.
+    pub fn topic_handle(&self) -> Option<TopicHandle> {
+        let rkt = self.get().rkt;
+        (!rkt.is_null()).then_some(TopicHandle(rkt as usize))
+    }
+
+    /// Name of the topic; `None` on an error of the whole client.
+    pub fn topic(&self) -> Option<&str> {
+        let rkt = self.get().rkt;
+        if rkt.is_null() {
+            return None;
+        }
+        // SAFETY: the topic object lives as long as the message; Kafka topic names are ASCII.
+        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(rkt)) }
+            .to_str()
+            .ok()
+    }
+
+    /// Partition number.
+    pub fn partition(&self) -> i32 {
+        self.get().partition
+    }
+
+    /// The record's offset; on an end, the next offset to read.
+    pub fn offset(&self) -> i64 {
+        self.get().offset
+    }
+
+    /// Key and value together, in bytes.
+    pub fn payload_bytes(&self) -> usize {
+        self.get().len + self.get().key_len
+    }
+
+    /// Milliseconds since the epoch; −1 when the record has none.
+    pub fn timestamp(&self) -> i64 {
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: a live message, and a place for the type.
+        let timestamp = unsafe { sys::rd_kafka_message_timestamp(self.native.as_ptr(), &mut kind) };
+        match kind {
+            sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE => -1,
+            _ => timestamp,
+        }
+    }
+
+    /// The value of the last header with this name, when the record has one.
+    ///
+    /// # Errors
+    /// When the header block cannot be parsed; copying the record would lose its headers.
+    pub fn header(&self, name: &CStr) -> Result<Option<&[u8]>, RDKafkaErrorCode> {
+        use sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__NOENT, RD_KAFKA_RESP_ERR_NO_ERROR};
+        let mut headers = std::ptr::null_mut();
+        let (mut value, mut size) = (std::ptr::null(), 0);
+        // SAFETY: headers and the value belong to the message and live as long as it does; the returned
+        // slice borrows `self`.
+        unsafe {
+            match sys::rd_kafka_message_headers(self.native.as_ptr(), &mut headers) {
+                RD_KAFKA_RESP_ERR_NO_ERROR => {}
+                RD_KAFKA_RESP_ERR__NOENT => return Ok(None),
+                err => return Err(err.into()),
+            }
+            match sys::rd_kafka_header_get_last(headers, name.as_ptr(), &mut value, &mut size) {
+                RD_KAFKA_RESP_ERR_NO_ERROR if !value.is_null() => {
+                    Ok(Some(std::slice::from_raw_parts(value.cast(), size)))
+                }
+                RD_KAFKA_RESP_ERR_NO_ERROR => Ok(Some(&[])),
+                _ => Ok(None),
+            }
+        }
+    }
+
+    /// Gives the native message away, to be taken back by [`Message::from_raw`].
+    pub(super) fn into_raw(self) -> *mut sys::rd_kafka_message_t {
+        let raw = self.native.as_ptr();
+        std::mem::forget(self);
+        raw
+    }
+
+    /// # Safety
+    /// `raw` came from [`Message::into_raw`] and is taken back once.
+    pub(super) unsafe fn from_raw(raw: NonNull<sys::rd_kafka_message_t>) -> Self {
+        Self {
+            native: raw,
+            not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // SAFETY: we own the message; it is destroyed once.
+        unsafe { sys::rd_kafka_message_destroy(self.native.as_ptr()) }
+    }
+}

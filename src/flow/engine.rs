@@ -1,0 +1,538 @@
+//! The record engine: librdkafka on both sides, one record at a time, payloads never copied. What crosses
+//! the port to the task is spans of offsets and bytes of our own; no librdkafka type does.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::task::PartitionId;
+use crate::error::{Code, Error, Result, Side};
+use crate::kafka::client::{ClusterConnection, TaskMemory};
+use crate::kafka::codes::code;
+use crate::kafka::consumer::{Consumer, Kind, Message, TopicHandle};
+use crate::kafka::producer::{DeliverySpan, Headers, Producer, TopicNumber, TransactionError};
+use crate::kafka::{NextOffset, TopicPartition};
+use crate::topology::{Delivery, FlowSpec};
+
+/// What librdkafka spends on a record in flight besides key and value: its operation on the consumer's
+/// side and its message on the producer's, measured with small records.
+pub const RECORD_OVERHEAD: u64 = 512;
+
+/// Name of the header that carries the cluster id of a record's origin.
+pub const ORIGIN_HEADER: &CStr = c"causeway.origin";
+
+/// What [`RecordEngine::take`] found, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Consecutive records; they wait in hand.
+    Records {
+        /// Of which partition.
+        partition: PartitionId,
+        /// Source offset of the first.
+        first: i64,
+        /// How many.
+        count: u32,
+        /// What they cost in memory.
+        bytes: u64,
+    },
+    /// Everything before `position` was taken.
+    End {
+        /// Of which partition.
+        partition: PartitionId,
+        /// The next source offset.
+        position: i64,
+    },
+    /// The source cannot serve a partition; `None`: the source as a whole.
+    Failed(Option<PartitionId>, Error),
+}
+
+/// What became of consecutive records.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Of which partition.
+    pub partition: PartitionId,
+    /// Source offset of the first.
+    pub first: i64,
+    /// How many.
+    pub count: u32,
+    /// What they cost in memory.
+    pub bytes: u64,
+    /// Key and value bytes.
+    pub payload_bytes: u64,
+    /// Timestamp of the first, ms since the epoch; −1 for none.
+    pub first_timestamp: i64,
+    /// Where the first one went, or why it did not.
+    pub outcome: Outcome,
+}
+
+/// See [`Answer::outcome`].
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Acknowledged by all in-sync replicas; target offset of the first.
+    Delivered(i64),
+    /// Left out: it came from the target.
+    Skipped,
+    /// The target did not take it.
+    Failed(Error),
+}
+
+/// A record of causeway's own, for one of its topics on the target.
+#[derive(Clone, Debug)]
+pub struct StateRecord {
+    /// Which topic.
+    pub topic: StateTopic,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// The topics a task writes about itself. The partition is the task's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateTopic {
+    /// `….progress.internal`
+    Progress,
+    /// `….offset-map.internal`
+    OffsetMap,
+}
+
+/// Cluster ids for `provenance: header`.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Written to records that have no origin yet.
+    pub source_cluster_id: String,
+    /// Records of this origin are left out.
+    pub target_cluster_id: String,
+}
+
+/// Clients and routes of one task. Fields are dropped in order: first the producers, which give every message
+/// back, then the messages in hand, then the consumer that owns their memory.
+pub struct RecordEngine {
+    data: Producer,
+    /// At-least-once writes its state through a transactional producer of its own, so that a former owner
+    /// is fenced in both modes.
+    ledger: Option<Producer>,
+    hand: VecDeque<Message>,
+    consumer: Consumer,
+    routes: Vec<Route>,
+    /// Source topic → partition number → id.
+    by_source: HashMap<Arc<str>, Vec<Option<PartitionId>>>,
+    /// Target topic → its number at the data producer.
+    targets: BTreeMap<String, TopicNumber>,
+    /// Number at the data producer → partition number → id.
+    by_target: Vec<Vec<Option<PartitionId>>>,
+    state_topics: [TopicNumber; 2],
+    task: i32,
+    origin: Option<Origin>,
+    deliveries: Vec<DeliverySpan>,
+    answers: Vec<Answer>,
+    zero_timestamps: u64,
+}
+
+struct Route {
+    source: TopicPartition,
+    target: TopicNumber,
+}
+
+impl RecordEngine {
+    /// Creates the clients of task `task`. Nothing is fenced yet.
+    pub fn new(
+        spec: &FlowSpec,
+        task: u32,
+        source: &ClusterConnection,
+        target: &ClusterConnection,
+        memory: TaskMemory,
+        origin: Option<Origin>,
+    ) -> Result<Self> {
+        let label = format!("{} {}/{task}", spec.id.topology, spec.id);
+        let client_id = spec.id.transactional_id(task);
+        let refused = |code: Code| move |text: String| Error::new(code, text);
+        let consumer = Consumer::new(&source.task_consumer(&client_id, memory), &label)
+            .map_err(refused(Code::SourceAuthentication))?;
+        let producer = |transactional_id| {
+            let config = target.task_producer(&client_id, spec.compression.as_str(), transactional_id);
+            Producer::new(&config, &label).map_err(refused(Code::TargetAuthentication))
+        };
+        let (data, ledger) = match spec.delivery {
+            Delivery::ExactlyOnce => (producer(Some(client_id.as_str()))?, None),
+            Delivery::AtLeastOnce => (producer(None)?, Some(producer(Some(client_id.as_str()))?)),
+        };
+        let mut engine = Self {
+            data,
+            ledger,
+            hand: VecDeque::new(),
+            consumer,
+            routes: Vec::new(),
+            by_source: HashMap::new(),
+            targets: BTreeMap::new(),
+            by_target: Vec::new(),
+            state_topics: [TopicNumber(0); 2],
+            task: task as i32,
+            origin,
+            deliveries: Vec::new(),
+            answers: Vec::new(),
+            zero_timestamps: 0,
+        };
+        let names = [spec.id.progress_topic(), spec.id.offset_map_topic()];
+        for (number, name) in names.iter().enumerate() {
+            let topic = engine
+                .state_producer()
+                .topic(name)
+                .map_err(refused(Code::TargetTopicMissing))?;
+            engine.state_topics[number] = topic;
+        }
+        // The state topics may have taken numbers at the data producer; nothing routes to them.
+        engine.by_target.resize_with(names.len(), Vec::new);
+        Ok(engine)
+    }
+
+    fn state_producer(&mut self) -> &mut Producer {
+        self.ledger.as_mut().unwrap_or(&mut self.data)
+    }
+
+    /// Fences every former owner of this task. May be repeated when the error says so.
+    pub fn fence(&mut self, timeout: Duration) -> std::result::Result<(), (Error, bool)> {
+        self.state_producer()
+            .init_transactions(timeout)
+            .map_err(|e| (transaction_error(&e), e.retriable))
+    }
+
+    /// Starts to read partitions and prepares where they go. Ids are given in order of first use.
+    pub fn assign(
+        &mut self,
+        partitions: &[(TopicPartition, String, NextOffset)],
+    ) -> Result<Vec<PartitionId>> {
+        let mut ids = Vec::with_capacity(partitions.len());
+        for (source, remote, _) in partitions {
+            let target = match self.targets.get(remote) {
+                Some(number) => *number,
+                None => {
+                    let number = self
+                        .data
+                        .topic(remote)
+                        .map_err(|e| Error::new(Code::TargetTopicMissing, e))?;
+                    self.targets.insert(remote.clone(), number);
+                    number
+                }
+            };
+            let slots = self.by_source.entry(source.topic.clone()).or_default();
+            let id = match slot(slots, source.partition) {
+                Some(id) => *id,
+                empty => {
+                    let id = PartitionId(self.routes.len());
+                    *empty = Some(id);
+                    self.routes.push(Route {
+                        source: source.clone(),
+                        target,
+                    });
+                    id
+                }
+            };
+            if self.by_target.len() <= target.0 {
+                self.by_target.resize_with(target.0 + 1, Vec::new);
+            }
+            *slot(&mut self.by_target[target.0], source.partition) = Some(id);
+            ids.push(id);
+        }
+        let starts: Vec<_> = partitions
+            .iter()
+            .map(|(tp, _, start)| (tp.clone(), *start))
+            .collect();
+        self.consumer
+            .assign(&starts)
+            .map_err(|e| Error::new(Code::SourceUnexpected, e))?;
+        Ok(ids)
+    }
+
+    /// Stops reading a partition.
+    pub fn unassign(&mut self, partition: PartitionId) -> Result<()> {
+        let tp = self.routes[partition.0].source.clone();
+        self.consumer
+            .unassign(&[tp])
+            .map_err(|e| Error::new(Code::SourceUnexpected, e))
+    }
+
+    /// The source partition behind an id.
+    pub fn source(&self, partition: PartitionId) -> &TopicPartition {
+        &self.routes[partition.0].source
+    }
+
+    /// Waits up to `timeout` for records and lists what came, in order. Records wait in hand until
+    /// [`RecordEngine::enqueue`] or [`RecordEngine::discard`].
+    pub fn take(&mut self, timeout: Duration, taken: &mut Vec<Taken>) {
+        // Consecutive messages mostly belong to one partition: look it up when it changes.
+        let mut current: Option<(TopicHandle, i32, Option<PartitionId>)> = None;
+        for message in self.consumer.take(timeout) {
+            let at = message.partition();
+            let partition = message.topic_handle().and_then(|handle| match current {
+                Some((h, p, id)) if h == handle && p == at => id,
+                _ => {
+                    let id = message
+                        .topic()
+                        .and_then(|topic| self.by_source.get(topic))
+                        .and_then(|slots| slots.get(at as usize).copied().flatten());
+                    current = Some((handle, at, id));
+                    id
+                }
+            });
+            match (message.kind(), partition) {
+                (Kind::Record, Some(partition)) => {
+                    let offset = message.offset();
+                    let cost = message.payload_bytes() as u64 + RECORD_OVERHEAD;
+                    self.hand.push_back(message);
+                    match taken.last_mut() {
+                        Some(Taken::Records {
+                            partition: p,
+                            first,
+                            count,
+                            bytes,
+                        }) if *p == partition && *first + i64::from(*count) == offset => {
+                            *count += 1;
+                            *bytes += cost;
+                        }
+                        _ => taken.push(Taken::Records {
+                            partition,
+                            first: offset,
+                            count: 1,
+                            bytes: cost,
+                        }),
+                    }
+                }
+                (Kind::End, Some(partition)) => taken.push(Taken::End {
+                    partition,
+                    position: message.offset(),
+                }),
+                (Kind::Failed(err, text), partition) => {
+                    taken.push(Taken::Failed(
+                        partition,
+                        Error::new(code(Side::Source, err), text),
+                    ));
+                }
+                // A partition that is not read any more.
+                (Kind::Record | Kind::End, None) => {}
+            }
+        }
+    }
+
+    /// Sends the next `n` records in hand.
+    pub fn enqueue(&mut self, n: u32) {
+        let mut current: Option<(TopicHandle, i32, PartitionId)> = None;
+        for message in self.hand.drain(..n as usize) {
+            let at = message.partition();
+            let partition = match (current, message.topic_handle()) {
+                (Some((h, p, id)), Some(handle)) if h == handle && p == at => id,
+                (_, handle) => {
+                    let id = message
+                        .topic()
+                        .and_then(|topic| self.by_source.get(topic))
+                        .and_then(|slots| slots.get(at as usize).copied().flatten());
+                    // Only records of known partitions are taken in hand.
+                    let (Some(id), Some(handle)) = (id, handle) else {
+                        continue;
+                    };
+                    current = Some((handle, at, id));
+                    id
+                }
+            };
+            let headers = match route(self.origin.as_ref(), &message) {
+                Ok(Some(headers)) => headers,
+                Ok(None) => {
+                    answer(&mut self.answers, partition, &message, Outcome::Skipped);
+                    continue;
+                }
+                Err(err) => {
+                    let error = Error::new(Code::SourceCorrupt, format!("headers cannot be read: {err}"));
+                    answer(&mut self.answers, partition, &message, Outcome::Failed(error));
+                    continue;
+                }
+            };
+            self.zero_timestamps += u64::from(message.timestamp() == 0);
+            let failed = Answer {
+                partition,
+                first: message.offset(),
+                count: 1,
+                bytes: message.payload_bytes() as u64 + RECORD_OVERHEAD,
+                payload_bytes: message.payload_bytes() as u64,
+                first_timestamp: -1,
+                outcome: Outcome::Skipped,
+            };
+            if let Err(err) = self.data.send(self.routes[partition.0].target, message, headers) {
+                let error = Error::new(code(Side::Target, err), err.to_string());
+                self.answers.push(Answer {
+                    outcome: Outcome::Failed(error),
+                    ..failed
+                });
+            }
+        }
+    }
+
+    /// Drops the next `n` records in hand.
+    pub fn discard(&mut self, n: u32) {
+        self.hand.drain(..n as usize);
+    }
+
+    /// Collects what became of records, waiting up to `timeout` for the first answer.
+    pub fn answers(&mut self, timeout: Duration, answers: &mut Vec<Answer>) {
+        let wait = if self.answers.is_empty() {
+            timeout
+        } else {
+            Duration::ZERO
+        };
+        self.data.poll(wait);
+        answers.append(&mut self.answers);
+        self.data.take_deliveries(&mut self.deliveries);
+        for span in &self.deliveries {
+            let known = self.by_target[span.topic.0]
+                .get(span.partition as usize)
+                .copied()
+                .flatten();
+            let Some(partition) = known else { continue };
+            answers.push(Answer {
+                partition,
+                first: span.source_first,
+                count: span.count,
+                bytes: span.payload_bytes + u64::from(span.count) * RECORD_OVERHEAD,
+                payload_bytes: span.payload_bytes,
+                first_timestamp: span.first_timestamp,
+                outcome: match span.error {
+                    None => Outcome::Delivered(span.target_base),
+                    Some(err) => Outcome::Failed(Error::new(code(Side::Target, err), err.to_string())),
+                },
+            });
+        }
+        if let Some(ledger) = &mut self.ledger {
+            ledger.poll(Duration::ZERO);
+        }
+    }
+
+    /// Opens the transaction of the data (exactly once).
+    pub fn begin(&mut self) -> Result<()> {
+        self.data.begin_transaction().map_err(|e| transaction_error(&e))
+    }
+
+    /// Stores `records` in a transaction: the open one of the data, which it commits, or one of its own.
+    /// On an error the outcome may be unknown: drop the engine and read the stored progress again.
+    pub fn commit(&mut self, records: &[StateRecord], open: bool, timeout: Duration) -> Result<()> {
+        let (topics, task) = (self.state_topics, self.task);
+        let producer = self.state_producer();
+        if !open {
+            producer.begin_transaction().map_err(|e| transaction_error(&e))?;
+        }
+        for record in records {
+            let topic = topics[record.topic as usize];
+            producer
+                .send_state(topic, task, &record.key, Some(&record.value))
+                .map_err(|err| Error::new(code(Side::Target, err), format!("state record: {err}")))?;
+        }
+        let committed = producer
+            .commit_transaction(timeout)
+            .map_err(|e| transaction_error(&e));
+        match producer.take_state_error() {
+            Some(err) => Err(Error::new(
+                state_code(code(Side::Target, err)),
+                format!("state record: {err}"),
+            )),
+            None => committed,
+        }
+    }
+
+    /// Gives the open transaction up, so that readers of the target need not wait for it.
+    pub fn abort(&mut self, timeout: Duration) -> Result<()> {
+        self.state_producer()
+            .abort_transaction(timeout)
+            .map_err(|e| transaction_error(&e))
+    }
+
+    /// Errors of the clients as a whole since the last call.
+    pub fn client_errors(&mut self) -> Vec<Error> {
+        let mut errors = vec![];
+        let mut add = |side, list: Vec<(RDKafkaErrorCode, String)>| {
+            errors.extend(
+                list.into_iter()
+                    .map(|(err, text)| Error::new(code(side, err), text)),
+            );
+        };
+        add(Side::Source, self.consumer.take_errors());
+        add(Side::Target, self.data.take_errors());
+        if let Some(ledger) = &self.ledger {
+            add(Side::Target, ledger.take_errors());
+        }
+        errors
+    }
+
+    /// Records with CreateTime 0 sent since the last call.
+    pub fn take_zero_timestamps(&mut self) -> u64 {
+        std::mem::take(&mut self.zero_timestamps)
+    }
+}
+
+/// How a record's headers travel; `None`: the record came from the target and is left out.
+fn route<'a>(
+    origin: Option<&'a Origin>,
+    message: &Message,
+) -> std::result::Result<Option<Headers<'a>>, RDKafkaErrorCode> {
+    let Some(origin) = origin else {
+        return Ok(Some(Headers::Move));
+    };
+    Ok(match message.header(ORIGIN_HEADER)? {
+        Some(id) if id == origin.target_cluster_id.as_bytes() => None,
+        Some(_) => Some(Headers::Move),
+        None => Some(Headers::Append(
+            ORIGIN_HEADER,
+            origin.source_cluster_id.as_bytes(),
+        )),
+    })
+}
+
+/// Adds one record's fate, extending the last answer when it continues it.
+fn answer(answers: &mut Vec<Answer>, partition: PartitionId, message: &Message, outcome: Outcome) {
+    let payload_bytes = message.payload_bytes() as u64;
+    if let Some(last) = answers.last_mut()
+        && last.partition == partition
+        && last.first + i64::from(last.count) == message.offset()
+        && matches!((&last.outcome, &outcome), (Outcome::Skipped, Outcome::Skipped))
+    {
+        last.count += 1;
+        last.bytes += payload_bytes + RECORD_OVERHEAD;
+        last.payload_bytes += payload_bytes;
+        return;
+    }
+    answers.push(Answer {
+        partition,
+        first: message.offset(),
+        count: 1,
+        bytes: payload_bytes + RECORD_OVERHEAD,
+        payload_bytes,
+        first_timestamp: message.timestamp(),
+        outcome,
+    });
+}
+
+fn slot(slots: &mut Vec<Option<PartitionId>>, partition: i32) -> &mut Option<PartitionId> {
+    let at = partition as usize;
+    if slots.len() <= at {
+        slots.resize(at + 1, None);
+    }
+    &mut slots[at]
+}
+
+fn transaction_error(e: &TransactionError) -> Error {
+    Error::new(
+        state_code(code(Side::Target, e.code)),
+        format!("transaction: {}", e.text),
+    )
+}
+
+/// Codes about a topic mean our own topics here, which is no partition's fault.
+fn state_code(code: Code) -> Code {
+    match code {
+        Code::TargetNotAuthorized => Code::TargetStateNotAuthorized,
+        Code::TargetTopicMissing | Code::TargetRecordTooLarge | Code::TargetRecordRejected => {
+            Code::TargetTransactionFailed
+        }
+        other => other,
+    }
+}

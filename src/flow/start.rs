@@ -1,0 +1,186 @@
+//! Where a partition begins: the stored progress held against what the source has now. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Error};
+use crate::kafka::TopicId;
+use crate::topology::OnGap;
+
+/// Stored progress of one source partition: the value of a record of the progress topic, as JSON, so that an
+/// operator can read it with kcat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredProgress {
+    /// Everything before this source offset is on the target.
+    pub next_source_offset: i64,
+    /// Where the next record will go; unknown until the first one went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_target_offset: Option<i64>,
+    /// Kafka's id of the source topic.
+    pub topic_id: String,
+    /// Ranges that can no longer be copied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
+}
+
+/// A range of source offsets that can no longer be copied: declared, never silent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// First missing offset.
+    pub from: i64,
+    /// First offset after it.
+    pub to: i64,
+    /// Name of the [`Code`] that found it.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}, {}) {}", self.from, self.to, self.reason)
+    }
+}
+
+/// What the source has now.
+#[derive(Clone, Debug)]
+pub struct SourceBounds {
+    /// Kafka's id of the topic.
+    pub topic_id: TopicId,
+    /// First offset that still exists.
+    pub log_start: i64,
+    /// Offset behind the last record (high watermark).
+    pub end: i64,
+}
+
+/// Where to begin, and what has to be declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// First source offset to copy.
+    pub position: i64,
+    /// What was lost before it.
+    pub gap: Option<Gap>,
+}
+
+/// Decides where a partition begins.
+///
+/// `fresh_start` is the offset that `start_from` resolves to; it counts only when nothing is stored.
+///
+/// # Errors
+/// The partition must stop, because going on would lose or repeat records and `on_gap` is `halt`.
+pub fn begin(
+    stored: Option<&StoredProgress>,
+    bounds: &SourceBounds,
+    fresh_start: i64,
+    on_gap: OnGap,
+) -> Result<Begin, Error> {
+    let Some(stored) = stored else {
+        return Ok(Begin {
+            position: fresh_start.clamp(bounds.log_start, bounds.end),
+            gap: None,
+        });
+    };
+    let position = stored.next_source_offset;
+    let (code, from, to, go_on_at) = if stored.topic_id != *bounds.topic_id.0 {
+        (Code::SourceRecreated, position, position, bounds.log_start)
+    } else if position < bounds.log_start {
+        (
+            Code::SourceOutOfRange,
+            position,
+            bounds.log_start,
+            bounds.log_start,
+        )
+    } else if bounds.end < position {
+        (Code::SourceTruncated, bounds.end, position, bounds.end)
+    } else {
+        return Ok(Begin { position, gap: None });
+    };
+    match on_gap {
+        OnGap::Continue => {
+            let gap = Gap {
+                from,
+                to,
+                reason: code.page().name.to_owned(),
+            };
+            Ok(Begin {
+                position: go_on_at,
+                gap: Some(gap),
+            })
+        }
+        OnGap::Halt => Err(Error::new(
+            code,
+            match code {
+                Code::SourceRecreated => format!(
+                    "the topic had id {} when {position} records were copied, now it has {}",
+                    stored.topic_id, bounds.topic_id
+                ),
+                Code::SourceOutOfRange => format!(
+                    "the next offset to copy is {position}, the source begins at {}: {} offsets are lost",
+                    bounds.log_start,
+                    bounds.log_start - position
+                ),
+                _ => format!(
+                    "the next offset to copy is {position}, the source ends at {}: {} copied offsets are gone",
+                    bounds.end,
+                    position - bounds.end
+                ),
+            },
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stored(next: i64, id: &str) -> StoredProgress {
+        StoredProgress {
+            next_source_offset: next,
+            next_target_offset: None,
+            topic_id: id.into(),
+            gaps: vec![],
+        }
+    }
+
+    fn bounds(log_start: i64, end: i64) -> SourceBounds {
+        SourceBounds {
+            topic_id: TopicId("one".into()),
+            log_start,
+            end,
+        }
+    }
+
+    proptest! {
+        /// No cell of (position, log start, end, topic id) loses or repeats a record without a gap or a halt.
+        #[test]
+        fn nothing_is_skipped_or_repeated_silently(
+            next in 0i64..20, start in 0i64..20, length in 0i64..20, same in any::<bool>(), halt in any::<bool>(),
+        ) {
+            let it = stored(next, if same { "one" } else { "other" });
+            let on_gap = if halt { OnGap::Halt } else { OnGap::Continue };
+            let end = start + length;
+            match begin(Some(&it), &bounds(start, end), 0, on_gap) {
+                Ok(Begin { position, gap: None }) => {
+                    prop_assert!(same && position == next && start <= next && next <= end);
+                }
+                Ok(Begin { position, gap: Some(gap) }) => {
+                    prop_assert!(!halt && start <= position && position <= end);
+                    prop_assert!(gap.from <= gap.to);
+                }
+                Err(error) => prop_assert!(halt && (!same || next < start || end < next), "{}", error),
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_partition_begins_where_start_from_says_within_what_exists() {
+        let at = |fresh| begin(None, &bounds(5, 9), fresh, OnGap::Halt).unwrap().position;
+        assert_eq!((at(0), at(7), at(100)), (5, 7, 9));
+    }
+
+    #[test]
+    fn the_three_losses_have_three_names() {
+        let code = |it: &StoredProgress| begin(Some(it), &bounds(5, 9), 0, OnGap::Halt).unwrap_err().code;
+        assert_eq!(code(&stored(4, "one")), Code::SourceOutOfRange);
+        assert_eq!(code(&stored(10, "one")), Code::SourceTruncated);
+        assert_eq!(code(&stored(7, "other")), Code::SourceRecreated);
+    }
+}

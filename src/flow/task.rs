@@ -1,0 +1,437 @@
+//! A task as a pure step function: everything that can happen is an [`Event`], everything it may ask for is
+//! an [`Action`], and all control flow is in one `match`. No clock, no client. It speaks of spans of offsets,
+//! never of single records, so that an engine may move whatever unit it likes.
+//!
+//! ```text
+//!  Took ─▶ Enqueue ─▶ … ─▶ Delivered            exactly once:   Begin ─ records ─ closing ─ Commit
+//!   │        (or Discard)      │                at least once:  Commit once per interval, of what is answered
+//!   ╰── progress.begin         ╰── progress.finish, map.observe
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::offset_map::{OffsetMap, Run};
+use super::progress::PartitionProgress;
+use crate::error::{Code, Error, Remedy};
+use crate::kafka::{NextOffset, Source};
+use crate::topology::Delivery;
+
+/// Number of a partition inside one task, dense from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub usize);
+
+/// Everything that can happen to a task. A new cause is a new variant, never a side channel.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The partition is read from `start` on. `persist`: its position is not stored yet.
+    Assigned {
+        /// Which.
+        partition: PartitionId,
+        /// First offset to copy.
+        start: Source<NextOffset>,
+        /// Where its next record will go, as far as known.
+        next_target: Option<i64>,
+        /// The stored progress must be written even if no record comes.
+        persist: bool,
+    },
+    /// Consecutive records wait in hand.
+    Took {
+        /// Which.
+        partition: PartitionId,
+        /// Source offset of the first.
+        first: i64,
+        /// How many.
+        count: u32,
+        /// What they cost in memory.
+        bytes: u64,
+    },
+    /// Everything before `position` has been taken.
+    End {
+        /// Which.
+        partition: PartitionId,
+        /// The next source offset.
+        position: i64,
+    },
+    /// The target has acknowledged consecutive records.
+    Delivered {
+        /// Which.
+        partition: PartitionId,
+        /// Source offset of the first.
+        first: i64,
+        /// Target offset of the first.
+        target: i64,
+        /// How many.
+        count: u32,
+        /// What they cost in memory.
+        bytes: u64,
+    },
+    /// Consecutive records were left out on purpose (they come from the target).
+    Skipped {
+        /// Which.
+        partition: PartitionId,
+        /// Source offset of the first.
+        first: i64,
+        /// How many.
+        count: u32,
+        /// What they cost in memory.
+        bytes: u64,
+    },
+    /// The source cannot give this partition's records.
+    SourceFailed(PartitionId, Error),
+    /// The target did not take a record of this partition.
+    DeliveryFailed(PartitionId, Error),
+    /// The commit that was asked for is done.
+    Committed,
+    /// Time has passed.
+    Tick,
+    /// Finish what was taken, commit, and end.
+    Drain,
+}
+
+/// Everything a task can ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a transaction.
+    Begin,
+    /// Send the next `n` records in hand.
+    Enqueue(u32),
+    /// Drop the next `n` records in hand.
+    Discard(u32),
+    /// Store what [`TaskState::pending`] lists, then report [`Event::Committed`].
+    Commit,
+    /// Stop reading a partition.
+    Unassign(PartitionId),
+    /// Give everything in flight up and start again from stored progress.
+    Restart(Error),
+    /// Everything is committed; the task may end.
+    Finished,
+}
+
+/// What one partition has to store.
+#[derive(Debug)]
+pub struct Pending<'a> {
+    /// Which.
+    pub partition: PartitionId,
+    /// The next source offset to copy.
+    pub next_source: Source<NextOffset>,
+    /// Where it will go, as far as known.
+    pub next_target: Option<i64>,
+    /// Segments of the offset map.
+    pub segments: Vec<&'a [Run]>,
+}
+
+/// Limits of a task, from its flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes taken and not answered.
+    pub in_flight_bytes: u64,
+    /// Longest life of a transaction, or age of stored progress.
+    pub commit_interval: Duration,
+}
+
+/// A task that has caught up commits at most this often: a trickle of records arrives at once, a stream does
+/// not turn into a transaction per record.
+const CAUGHT_UP_GAP: Duration = Duration::from_millis(100);
+/// While far behind, each commit costs a drained pipeline: it may take at most this share of the time …
+const COMMIT_SHARE: u32 = 10;
+/// … but no transaction grows older than this.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes after which a transaction closes.
+const TRANSACTION_BYTES: u64 = 1 << 30;
+/// A position that moved over markers only is stored this late; retention must not overtake it.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The state of one task.
+#[derive(Debug)]
+pub struct TaskState {
+    delivery: Delivery,
+    limits: Limits,
+    partitions: Vec<Option<Partition>>,
+    in_flight_bytes: u64,
+    transaction: Option<Transaction>,
+    /// A commit was asked for and is not reported yet.
+    committing: bool,
+    last_commit: Instant,
+    interval: Duration,
+    draining: bool,
+    over: bool,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    opened: Instant,
+    bytes: u64,
+    /// Nothing more is taken; it is committed when everything in flight is answered.
+    closing: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Partition {
+    progress: PartitionProgress,
+    map: OffsetMap,
+    next_target: Option<i64>,
+    stored: Option<Source<NextOffset>>,
+    /// Records were answered since the last commit.
+    fresh: bool,
+    at_end: bool,
+    stopped: bool,
+}
+
+impl Partition {
+    fn is_dirty(&self) -> bool {
+        self.stored != Some(self.progress.committable())
+    }
+}
+
+impl TaskState {
+    /// A task without partitions.
+    pub fn new(delivery: Delivery, limits: Limits, now: Instant) -> Self {
+        Self {
+            delivery,
+            limits,
+            partitions: Vec::new(),
+            in_flight_bytes: 0,
+            transaction: None,
+            committing: false,
+            last_commit: now,
+            interval: limits.commit_interval,
+            draining: false,
+            over: false,
+        }
+    }
+
+    /// All control flow of the task is in this match; the helpers only compute.
+    pub fn on_event(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
+        match event {
+            Event::Assigned {
+                partition,
+                start,
+                next_target,
+                persist,
+            } => {
+                if self.partitions.len() <= partition.0 {
+                    self.partitions.resize_with(partition.0 + 1, || None);
+                }
+                self.partitions[partition.0] = Some(Partition {
+                    progress: PartitionProgress::starting_at(start),
+                    map: OffsetMap::default(),
+                    next_target,
+                    stored: (!persist).then_some(start),
+                    fresh: persist,
+                    at_end: false,
+                    stopped: false,
+                });
+                // Partitions come in groups; the tick that follows commits all of them at once.
+                return;
+            }
+            Event::Took {
+                partition,
+                first,
+                count,
+                bytes,
+            } => {
+                let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) else {
+                    return actions.push(Action::Discard(count));
+                };
+                it.at_end = false;
+                // Records taken before a stop may still arrive. Sending one would let `committable` step
+                // over the gap that the stop left; a record that has begun must not begin again.
+                if it.stopped || self.draining || self.over || !it.progress.begin(first, count) {
+                    return actions.push(Action::Discard(count));
+                }
+                if self.delivery == Delivery::ExactlyOnce {
+                    let transaction = self.transaction.get_or_insert_with(|| {
+                        actions.push(Action::Begin);
+                        Transaction {
+                            opened: now,
+                            bytes: 0,
+                            closing: None,
+                        }
+                    });
+                    transaction.bytes += bytes;
+                }
+                self.in_flight_bytes += bytes;
+                actions.push(Action::Enqueue(count));
+            }
+            Event::End { partition, position } => {
+                let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) else {
+                    return;
+                };
+                if !it.stopped {
+                    it.at_end = true;
+                    it.progress.reached(position);
+                }
+            }
+            Event::Delivered {
+                partition,
+                first,
+                target,
+                count,
+                bytes,
+            } => {
+                self.in_flight_bytes = self.in_flight_bytes.saturating_sub(bytes);
+                let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) else {
+                    return;
+                };
+                it.progress.finish(first, count);
+                it.map.observe(first, target, count);
+                it.next_target = Some(target + i64::from(count));
+                it.fresh = true;
+            }
+            Event::Skipped {
+                partition,
+                first,
+                count,
+                bytes,
+            } => {
+                self.in_flight_bytes = self.in_flight_bytes.saturating_sub(bytes);
+                let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) else {
+                    return;
+                };
+                it.progress.finish(first, count);
+                it.fresh = true;
+            }
+            Event::SourceFailed(partition, error) => match error.code.page().remedy {
+                Remedy::Retry | Remedy::GiveUpTask => return self.restart(error, actions),
+                Remedy::PausePartition | Remedy::HaltPartition => {
+                    if let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) {
+                        it.stopped = true;
+                        actions.push(Action::Unassign(partition));
+                    }
+                }
+            },
+            // A record that did not arrive leaves a hole in the transaction, or in the order: whatever the
+            // reason, what is in flight is repeated. The reason decides whether this partition takes part.
+            Event::DeliveryFailed(_, error) => return self.restart(error, actions),
+            Event::Committed => {
+                if let Some(closing) = self.transaction.take().and_then(|t| t.closing) {
+                    let cost = now.saturating_duration_since(closing) * COMMIT_SHARE;
+                    let behind = !self.is_caught_up();
+                    let longest = LONGEST_INTERVAL.max(self.limits.commit_interval);
+                    self.interval = if behind { cost.min(longest) } else { Duration::ZERO };
+                    self.interval = self.interval.max(self.limits.commit_interval);
+                }
+                self.committing = false;
+                self.last_commit = now;
+                for it in self.partitions.iter_mut().flatten() {
+                    it.stored = Some(it.progress.committable());
+                    it.fresh = false;
+                    it.map.committed();
+                }
+            }
+            Event::Tick => {}
+            Event::Drain => self.draining = true,
+        }
+        self.conclude(now, actions);
+    }
+
+    /// Whether the shell should take records now.
+    pub fn wants_records(&self) -> bool {
+        !self.draining
+            && !self.over
+            && !self.committing
+            && self.transaction.as_ref().is_none_or(|t| t.closing.is_none())
+            && self.in_flight_bytes < self.limits.in_flight_bytes
+    }
+
+    /// Bytes taken and not answered.
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.in_flight_bytes
+    }
+
+    /// Whether the limit of [`TaskState::in_flight_bytes`] is reached.
+    pub fn is_full(&self) -> bool {
+        self.limits.in_flight_bytes <= self.in_flight_bytes
+    }
+
+    /// What the next commit stores: every partition whose position moved.
+    pub fn pending(&self) -> impl Iterator<Item = Pending<'_>> {
+        self.partitions.iter().enumerate().filter_map(|(i, it)| {
+            let it = it.as_ref().filter(|it| it.is_dirty())?;
+            Some(Pending {
+                partition: PartitionId(i),
+                next_source: it.progress.committable(),
+                next_target: it.next_target,
+                segments: it.map.segments().collect(),
+            })
+        })
+    }
+
+    /// The position of a partition: next source offset to copy, next target offset as far as known.
+    pub fn position(&self, partition: PartitionId) -> Option<(Source<NextOffset>, Option<i64>)> {
+        let it = self.partitions.get(partition.0)?.as_ref()?;
+        Some((it.progress.committable(), it.next_target))
+    }
+
+    /// Whether a partition that was assigned has been stopped by an error.
+    pub fn is_stopped(&self, partition: PartitionId) -> bool {
+        self.partitions
+            .get(partition.0)
+            .and_then(Option::as_ref)
+            .is_some_and(|it| it.stopped)
+    }
+
+    fn restart(&mut self, error: Error, actions: &mut Vec<Action>) {
+        if !self.over {
+            self.over = true;
+            actions.push(Action::Restart(error));
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.partitions.iter().flatten().all(|it| it.progress.is_idle())
+    }
+
+    fn is_caught_up(&self) -> bool {
+        self.partitions.iter().flatten().all(|it| it.at_end || it.stopped)
+    }
+
+    /// Decides, after every event, whether it is time to commit or to end.
+    fn conclude(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.over || self.committing {
+            return;
+        }
+        let since_commit = now.saturating_duration_since(self.last_commit);
+        let idle = self.is_idle();
+        let commit = match &self.transaction {
+            Some(transaction) => {
+                let age = now.saturating_duration_since(transaction.opened);
+                let (bytes, closing) = (transaction.bytes, transaction.closing);
+                let close = self.draining
+                    || self.interval <= age
+                    || TRANSACTION_BYTES <= bytes
+                    || (idle && CAUGHT_UP_GAP <= since_commit && self.is_caught_up());
+                if close && let Some(transaction) = &mut self.transaction {
+                    transaction.closing.get_or_insert(now);
+                }
+                (close || closing.is_some()) && idle
+            }
+            None => {
+                let dirty = self.partitions.iter().flatten().any(Partition::is_dirty);
+                let fresh = self
+                    .partitions
+                    .iter()
+                    .flatten()
+                    .any(|it| it.fresh && it.is_dirty());
+                let unstored = self.partitions.iter().flatten().any(|it| it.stored.is_none());
+                dirty
+                    && (unstored
+                        || (self.draining && idle)
+                        || (fresh && self.limits.commit_interval <= since_commit)
+                        || IDLE_INTERVAL <= since_commit)
+            }
+        };
+        if commit {
+            self.committing = true;
+            actions.push(Action::Commit);
+        } else if self.draining && idle {
+            self.over = true;
+            actions.push(Action::Finished);
+        }
+    }
+}
+
+/// Whether a failure concerns one partition, which then waits while the rest of the task goes on.
+pub fn concerns_one_partition(code: Code) -> bool {
+    matches!(code.page().remedy, Remedy::PausePartition | Remedy::HaltPartition)
+}

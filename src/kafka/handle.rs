@@ -1,0 +1,144 @@
+//! Ownership of one native librdkafka client, and what it tells us by callback: its log and its errors.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::NonNull;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka_sys as sys;
+
+/// What librdkafka's callbacks may touch. Lives at a fixed address for as long as the client.
+pub(super) struct Context<T> {
+    /// `orders seoul->busan/2`, for log lines.
+    label: String,
+    /// Errors of the client as a whole; written and read on the thread that polls.
+    errors: RefCell<Vec<(RDKafkaErrorCode, String)>>,
+    /// What the kind of client collects; written and read on the thread that polls.
+    pub(super) notes: T,
+}
+
+/// One native client.
+pub(super) struct Handle<T> {
+    rk: NonNull<sys::rd_kafka_t>,
+    context: Box<Context<T>>,
+}
+
+pub(super) type DeliveryCallback =
+    unsafe extern "C" fn(*mut sys::rd_kafka_t, *const sys::rd_kafka_message_t, *mut c_void);
+
+impl<T> Handle<T> {
+    /// Creates the client. Nothing is contacted yet, except that librdkafka starts to connect.
+    pub(super) fn new(
+        kind: sys::rd_kafka_type_t,
+        config: &ClientConfig,
+        label: &str,
+        notes: T,
+        on_delivery: Option<DeliveryCallback>,
+    ) -> Result<Self, String> {
+        let native = config.create_native_config().map_err(|e| e.to_string())?;
+        let context = Box::new(Context {
+            label: label.to_owned(),
+            errors: RefCell::default(),
+            notes,
+        });
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: `rd_kafka_new` consumes the configuration, so it gets a copy and `native` keeps its own.
+        // The context is boxed, outlives the client (see `Drop`), and the callbacks cast it back to the
+        // same type; the log callback, which other threads call, reads only the immutable label.
+        let rk = unsafe {
+            let conf = sys::rd_kafka_conf_dup(native.ptr());
+            sys::rd_kafka_conf_set_opaque(conf, std::ptr::from_ref(&*context) as *mut c_void);
+            sys::rd_kafka_conf_set_log_cb(conf, Some(on_log::<T>));
+            sys::rd_kafka_conf_set_error_cb(conf, Some(on_error::<T>));
+            if on_delivery.is_some() {
+                sys::rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+            }
+            let rk = sys::rd_kafka_new(kind, conf, reason.as_mut_ptr(), reason.len());
+            if rk.is_null() {
+                sys::rd_kafka_conf_destroy(conf);
+            } else {
+                sys::rd_kafka_set_log_level(rk, config.log_level as i32);
+            }
+            rk
+        };
+        match NonNull::new(rk) {
+            Some(rk) => Ok(Self { rk, context }),
+            // SAFETY: librdkafka wrote a NUL-terminated reason, or left the zeroed buffer alone.
+            None => Err(unsafe { CStr::from_ptr(reason.as_ptr()) }
+                .to_string_lossy()
+                .into_owned()),
+        }
+    }
+
+    pub(super) fn ptr(&self) -> *mut sys::rd_kafka_t {
+        self.rk.as_ptr()
+    }
+
+    pub(super) fn notes(&self) -> &T {
+        &self.context.notes
+    }
+
+    /// Errors of the client as a whole since the last call, such as "all brokers are down".
+    pub(super) fn take_errors(&self) -> Vec<(RDKafkaErrorCode, String)> {
+        self.context.errors.take()
+    }
+}
+
+impl<T> Drop for Handle<T> {
+    fn drop(&mut self) {
+        // SAFETY: created by `rd_kafka_new`, destroyed once; the context is still alive while librdkafka's
+        // threads end. Our consumers are never group members, so there is nothing to leave.
+        unsafe { sys::rd_kafka_destroy_flags(self.ptr(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
+    }
+}
+
+unsafe extern "C" fn on_log<T>(
+    rk: *const sys::rd_kafka_t,
+    level: c_int,
+    fac: *const c_char,
+    text: *const c_char,
+) {
+    // SAFETY: librdkafka passes valid strings, and the opaque set in `Handle::new`.
+    let (label, fac, text) = unsafe {
+        let context = sys::rd_kafka_opaque(rk).cast::<Context<T>>();
+        (
+            (*context).label.as_str(),
+            CStr::from_ptr(fac).to_string_lossy(),
+            CStr::from_ptr(text).to_string_lossy(),
+        )
+    };
+    match level {
+        ..=3 => tracing::error!(target: "librdkafka", client = label, "{fac}: {text}"),
+        4 => tracing::warn!(target: "librdkafka", client = label, "{fac}: {text}"),
+        5 | 6 => tracing::info!(target: "librdkafka", client = label, "{fac}: {text}"),
+        _ => tracing::debug!(target: "librdkafka", client = label, "{fac}: {text}"),
+    }
+}
+
+unsafe extern "C" fn on_error<T>(
+    _: *mut sys::rd_kafka_t,
+    err: c_int,
+    reason: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: the error callback runs inside a poll of the owning thread, with the opaque of `Handle::new`;
+    // no other borrow of `errors` is alive there, because `take_errors` does not poll.
+    let (context, reason) = unsafe {
+        (
+            &*opaque.cast::<Context<T>>(),
+            CStr::from_ptr(reason).to_string_lossy(),
+        )
+    };
+    let mut errors = context.errors.borrow_mut();
+    if errors.len() < 16 {
+        errors.push((error_code(err), reason.into_owned()));
+    }
+}
+
+/// librdkafka hands error callbacks a plain integer.
+fn error_code(err: c_int) -> RDKafkaErrorCode {
+    // SAFETY: `err` is a `rd_kafka_resp_err_t` that librdkafka itself cast to int.
+    let err: sys::rd_kafka_resp_err_t = unsafe { std::mem::transmute(err) };
+    err.into()
+}
