@@ -5,6 +5,8 @@
 pub mod config;
 pub mod error;
 pub mod kafka;
+pub mod metrics;
 pub mod replication_policy;
 pub mod status;
+pub mod telemetry;
 pub mod topology;
