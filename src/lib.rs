@@ -2,6 +2,7 @@
 //!
 //! Modules in reading order; each names only modules above it.
 
+pub mod api;
 pub mod config;
 pub mod error;
 pub mod kafka;
