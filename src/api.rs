@@ -25,6 +25,12 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// How long [`ApiServer::stop`] waits for requests under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The port, taken but not answering yet.
+pub struct ApiListener {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
 /// A running HTTP server. [`ApiServer::stop`] ends it.
 pub struct ApiServer {
     address: SocketAddr,
@@ -32,42 +38,51 @@ pub struct ApiServer {
     server: JoinHandle<()>,
 }
 
-/// Listens on `listen` (port 0 takes a free one) and answers until stopped.
+/// Takes the address (port 0 takes a free one). Do this before anything starts: a port in use mostly means
+/// that this daemon runs already, and a second one would take its tasks away.
 ///
 /// # Errors
 /// The address cannot be bound; the text names it.
-pub async fn serve(listen: SocketAddr, metrics: Metrics, status: StatusFn) -> io::Result<ApiServer> {
+pub async fn bind(listen: SocketAddr) -> io::Result<ApiListener> {
     let cannot = |error: io::Error| {
-        let text = format!("cannot listen on {listen}: {error}; change api.listen in the config file");
+        let text = format!("cannot listen on {listen}: {error}; is causeway running already? See api.listen");
         io::Error::new(error.kind(), text)
     };
     let listener = TcpListener::bind(listen).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let app = router(metrics.clone(), status);
-    let server = tokio::spawn(async move {
-        let upkeep = async {
-            let mut tick = tokio::time::interval(UPKEEP);
-            loop {
-                tick.tick().await;
-                metrics.run_upkeep();
-            }
-        };
-        tokio::select! {
-            result = axum::serve(listener, app).with_graceful_shutdown(stopped.cancelled_owned()) => {
-                if let Err(error) = result {
-                    tracing::error!(%address, %error, "the HTTP interface stopped");
+    Ok(ApiListener { address, listener })
+}
+
+impl ApiListener {
+    /// Answers until stopped. Needs a tokio runtime.
+    pub fn serve(self, metrics: Metrics, status: StatusFn) -> ApiServer {
+        let Self { address, listener } = self;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let app = router(metrics.clone(), status);
+        let server = tokio::spawn(async move {
+            let upkeep = async {
+                let mut tick = tokio::time::interval(UPKEEP);
+                loop {
+                    tick.tick().await;
+                    metrics.run_upkeep();
                 }
+            };
+            tokio::select! {
+                result = axum::serve(listener, app).with_graceful_shutdown(stopped.cancelled_owned()) => {
+                    if let Err(error) = result {
+                        tracing::error!(%address, %error, "the HTTP interface stopped");
+                    }
+                }
+                () = upkeep => {}
             }
-            () = upkeep => {}
+        });
+        ApiServer {
+            address,
+            stop,
+            server,
         }
-    });
-    Ok(ApiServer {
-        address,
-        stop,
-        server,
-    })
+    }
 }
 
 impl ApiServer {
@@ -177,13 +192,8 @@ mod tests {
 
     async fn server(status: DaemonStatus) -> ApiServer {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        serve(
-            listen,
-            crate::metrics::install(),
-            Arc::new(move || status.clone()),
-        )
-        .await
-        .expect("a free port")
+        let listener = bind(listen).await.expect("a free port");
+        listener.serve(crate::metrics::install(), Arc::new(move || status.clone()))
     }
 
     #[tokio::test]
@@ -224,18 +234,11 @@ mod tests {
     async fn a_port_in_use_is_refused_with_its_address_and_free_again_after_stop() {
         let first = server(status(&[], false)).await;
         let address = first.address();
-        let again = || {
-            serve(
-                address,
-                crate::metrics::install(),
-                Arc::new(|| status(&[], false)),
-            )
-        };
-        let Err(error) = again().await else {
+        let Err(error) = bind(address).await else {
             panic!("two servers on {address}")
         };
         assert!(error.to_string().contains(&address.to_string()), "{error}");
         first.stop().await;
-        again().await.expect("the port is free again").stop().await;
+        bind(address).await.expect("the port is free again");
     }
 }
