@@ -1,0 +1,579 @@
+//! Every metric: name, unit, help and labels in one table, recorders that are verbs.
+//!
+//! A recorder looks its series up once, when it is made; recording is an atomic operation after that. Making
+//! a recorder also registers its series, so that counters exist at zero before anything happened.
+//! Gauges that are unknown are `NaN`, never zero.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use crate::error::{Code, Remedy};
+use crate::topology::FlowId;
+
+/// What kind of series a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; starts at zero with the process.
+    Counter,
+    /// The value at this moment.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+/// One metric as operators see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition {
+    /// Full name, with its unit in it.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// What one step of the value is.
+    pub unit: &'static str,
+    /// What the value says, in one sentence.
+    pub help: &'static str,
+    /// Labels besides `topology` and `flow`, which every metric has.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! definitions {
+    ($($ident:ident: $kind:ident, $name:literal, $unit:literal, [$($label:literal),*], $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $ident: Definition = Definition {
+                name: $name,
+                kind: Kind::$kind,
+                unit: $unit,
+                help: $help,
+                labels: &[$($label),*],
+            };
+        )*
+
+        /// Every metric there is.
+        pub const ALL: &[Definition] = &[$($ident),*];
+    };
+}
+
+definitions! {
+    RECORDS_REPLICATED: Counter, "causeway_records_replicated_total", "records", ["task", "topic"],
+        "Records acknowledged by the target.";
+    BYTES_REPLICATED: Counter, "causeway_bytes_replicated_total", "bytes", ["task", "topic"],
+        "Key, value and header bytes acknowledged by the target, uncompressed.";
+    RECORDS_SKIPPED: Counter, "causeway_records_skipped_total", "records", ["task"],
+        "Records not copied because their origin is the target (provenance: header).";
+    RECORDS_REPLAYED: Counter, "causeway_records_replayed_total", "records", ["task"],
+        "Records copied a second time after a restart (delivery: at_least_once).";
+    RECORDS_TIMESTAMP_ZERO: Counter, "causeway_records_timestamp_zero_total", "records", ["task"],
+        "Records with CreateTime 0, which the client library can only write as 1 ms.";
+    REPLICATION_LATENCY: Histogram, "causeway_replication_latency_seconds", "seconds", ["task"],
+        "Time from a record's timestamp to its acknowledgement by the target.";
+    COMMIT_DURATION: Histogram, "causeway_commit_duration_seconds", "seconds", ["task"],
+        "Time a commit of records and progress took on the target.";
+    ABORTS: Counter, "causeway_aborts_total", "aborts", ["task"],
+        "Transactions aborted and repeated from stored progress.";
+    TASK_RESTARTS: Counter, "causeway_task_restarts_total", "restarts", ["task", "code"],
+        "Restarts of a task from its stored progress, by error code.";
+    IN_FLIGHT_BYTES: Gauge, "causeway_in_flight_bytes", "bytes", ["task"],
+        "Bytes taken from the source and not yet acknowledged by the target.";
+    THROTTLED: Counter, "causeway_throttled_milliseconds_total", "milliseconds", ["task"],
+        "Time a task took nothing because of its throttle.";
+    LAG_RECORDS: Gauge, "causeway_lag_records", "records", ["topic", "partition"],
+        "Records between the committed position and the source's end; NaN when unknown or owned elsewhere.";
+    LAG_SECONDS: Gauge, "causeway_lag_seconds", "seconds", ["topic", "partition"],
+        "Age of the oldest record that is not copied; NaN when unknown or owned elsewhere.";
+    PARTITIONS: Gauge, "causeway_partitions", "partitions", ["state"],
+        "Source partitions owned by this daemon, by state.";
+    GAPS: Counter, "causeway_gaps_total", "gaps", [],
+        "Ranges of source offsets declared as lost.";
+    GAP_RECORDS: Counter, "causeway_gap_records_total", "records", [],
+        "Source offsets inside declared gaps.";
+    CONFIG_SYNC_PASSES: Counter, "causeway_config_sync_passes_total", "passes", [],
+        "Passes of the config syncer that read both sides.";
+    CONFIG_SYNC_CHANGES: Counter, "causeway_config_sync_changes_total", "changes", [],
+        "Changes config sync made on the target.";
+    CONFIG_SYNC_ERRORS: Counter, "causeway_config_sync_errors_total", "errors", [],
+        "Reads and changes of config sync that failed.";
+    CONFIG_SYNC_PENDING: Gauge, "causeway_config_sync_pending_changes", "changes", [],
+        "Changes still wanted after the last pass; NaN before the first.";
+    CONFIG_SYNC_LAST_SUCCESS: Gauge, "causeway_config_sync_last_success_timestamp_seconds", "seconds", [],
+        "Unix time of the last pass without errors; NaN before the first.";
+}
+
+/// The states of `causeway_partitions`, as in [`crate::status::PartitionStatus::state`].
+pub const PARTITION_STATES: [&str; 4] = ["starting", "running", "paused", "halted"];
+
+/// Bucket bounds of all histograms, in seconds.
+const BUCKETS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
+];
+
+/// The metrics of this process.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+/// Installs the process's recorder; later calls give the same handle. Call it before any recorder is made.
+pub fn install() -> Metrics {
+    static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
+    let handle = INSTALLED.get_or_init(|| {
+        let recorder = builder().build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).expect("nothing else in this program installs a recorder");
+        describe();
+        handle
+    });
+    Metrics(handle.clone())
+}
+
+fn builder() -> PrometheusBuilder {
+    PrometheusBuilder::new()
+        .set_buckets(BUCKETS)
+        .expect("the list of buckets is not empty")
+}
+
+fn describe() {
+    for it in ALL {
+        match it.kind {
+            Kind::Counter => metrics::describe_counter!(it.name, it.help),
+            Kind::Gauge => metrics::describe_gauge!(it.name, it.help),
+            Kind::Histogram => metrics::describe_histogram!(it.name, it.help),
+        }
+    }
+}
+
+impl Metrics {
+    /// All series in the Prometheus text format.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds recorded samples into their buckets. Call it every few seconds: without it samples pile up
+    /// while nobody scrapes.
+    pub fn run_upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+fn flow_labels(flow: &FlowId) -> Vec<Label> {
+    vec![
+        Label::new("topology", flow.topology.clone()),
+        Label::new("flow", flow.to_string()),
+    ]
+}
+
+fn with(labels: &[Label], more: impl IntoIterator<Item = (&'static str, String)>) -> Vec<Label> {
+    let more = more.into_iter().map(|(name, value)| Label::new(name, value));
+    labels.iter().cloned().chain(more).collect()
+}
+
+/// A counter that exists at zero from now on.
+fn zero(definition: Definition, labels: Vec<Label>) -> Counter {
+    let counter = counter!(definition.name, labels);
+    counter.increment(0);
+    counter
+}
+
+/// A gauge that is unknown until it is set.
+fn unknown(definition: Definition, labels: Vec<Label>) -> Gauge {
+    let gauge = gauge!(definition.name, labels);
+    gauge.set(f64::NAN);
+    gauge
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What one task records.
+#[derive(Clone, Debug)]
+pub struct TaskMetrics {
+    labels: Vec<Label>,
+    skipped: Counter,
+    replayed: Counter,
+    timestamp_zero: Counter,
+    latency: Histogram,
+    commit_duration: Histogram,
+    aborts: Counter,
+    in_flight_bytes: Gauge,
+    throttled: Counter,
+}
+
+impl TaskMetrics {
+    /// Registers the series of one task.
+    pub fn new(flow: &FlowId, task: u32) -> Self {
+        let labels = with(&flow_labels(flow), [("task", task.to_string())]);
+        let it = Self {
+            skipped: zero(RECORDS_SKIPPED, labels.clone()),
+            replayed: zero(RECORDS_REPLAYED, labels.clone()),
+            timestamp_zero: zero(RECORDS_TIMESTAMP_ZERO, labels.clone()),
+            latency: histogram!(REPLICATION_LATENCY.name, labels.clone()),
+            commit_duration: histogram!(COMMIT_DURATION.name, labels.clone()),
+            aborts: zero(ABORTS, labels.clone()),
+            in_flight_bytes: gauge!(IN_FLIGHT_BYTES.name, labels.clone()),
+            throttled: zero(THROTTLED, labels.clone()),
+            labels,
+        };
+        for code in Code::ALL
+            .iter()
+            .filter(|code| code.page().remedy == Remedy::Retry)
+        {
+            it.restarts(*code).increment(0);
+        }
+        it
+    }
+
+    /// Registers the series of one source topic in this task.
+    pub fn topic(&self, topic: &str) -> TopicMetrics {
+        let labels = with(&self.labels, [("topic", topic.to_owned())]);
+        TopicMetrics {
+            records: zero(RECORDS_REPLICATED, labels.clone()),
+            bytes: zero(BYTES_REPLICATED, labels),
+        }
+    }
+
+    /// Records and progress were committed, and how long that took.
+    pub fn commit(&self, duration: Duration) {
+        self.commit_duration.record(duration.as_secs_f64());
+    }
+
+    /// A transaction was aborted.
+    pub fn abort(&self) {
+        self.aborts.increment(1);
+    }
+
+    /// This many records were copied again.
+    pub fn replayed(&self, count: u64) {
+        self.replayed.increment(count);
+    }
+
+    /// This many records were not copied because they come from the target.
+    pub fn skipped(&self, count: u64) {
+        self.skipped.increment(count);
+    }
+
+    /// This many records had CreateTime 0.
+    pub fn timestamp_zero(&self, count: u64) {
+        self.timestamp_zero.increment(count);
+    }
+
+    /// Bytes taken and not yet acknowledged at this moment.
+    pub fn in_flight_bytes(&self, bytes: u64) {
+        self.in_flight_bytes.set(bytes as f64);
+    }
+
+    /// The throttle held this task for so long.
+    pub fn throttled(&self, duration: Duration) {
+        self.throttled.increment(milliseconds(duration));
+    }
+
+    /// The task starts again because of this error. Rare, so it may look its series up.
+    pub fn restart(&self, code: Code) {
+        self.restarts(code).increment(1);
+    }
+
+    /// A span of `count` records was acknowledged `seconds` after its timestamp. Call it once per span.
+    pub fn replication_latency(&self, seconds: f64, count: u64) {
+        self.latency
+            .record_many(seconds, usize::try_from(count).unwrap_or(usize::MAX));
+    }
+
+    fn restarts(&self, code: Code) -> Counter {
+        counter!(
+            TASK_RESTARTS.name,
+            with(&self.labels, [("code", code.page().id.to_owned())])
+        )
+    }
+}
+
+/// What one task records about one source topic.
+#[derive(Clone, Debug)]
+pub struct TopicMetrics {
+    records: Counter,
+    bytes: Counter,
+}
+
+impl TopicMetrics {
+    /// The target acknowledged `count` records of together `bytes` bytes.
+    pub fn records_replicated(&self, count: u64, bytes: u64) {
+        self.records.increment(count);
+        self.bytes.increment(bytes);
+    }
+}
+
+/// What is recorded about one source partition by the task that owns it. Dropping it makes its gauges
+/// unknown, because another daemon may own the partition from then on.
+#[derive(Debug)]
+pub struct PartitionMetrics {
+    lag_records: Gauge,
+    lag_seconds: Gauge,
+}
+
+impl PartitionMetrics {
+    /// Registers the series of one partition; its lag is unknown.
+    pub fn new(flow: &FlowId, topic: &str, partition: i32) -> Self {
+        let labels = with(
+            &flow_labels(flow),
+            [("topic", topic.to_owned()), ("partition", partition.to_string())],
+        );
+        Self {
+            lag_records: unknown(LAG_RECORDS, labels.clone()),
+            lag_seconds: unknown(LAG_SECONDS, labels),
+        }
+    }
+
+    /// The lag at this moment; `None` is unknown.
+    pub fn lag(&self, records: Option<u64>, seconds: Option<f64>) {
+        self.lag_records
+            .set(records.map_or(f64::NAN, |records| records as f64));
+        self.lag_seconds.set(seconds.unwrap_or(f64::NAN));
+    }
+}
+
+impl Drop for PartitionMetrics {
+    fn drop(&mut self) {
+        self.lag(None, None);
+    }
+}
+
+/// What is recorded about a flow as a whole.
+#[derive(Clone, Debug)]
+pub struct FlowMetrics {
+    partitions: [Gauge; PARTITION_STATES.len()],
+    gaps: Counter,
+    gap_records: Counter,
+}
+
+impl FlowMetrics {
+    /// Registers the series of one flow.
+    pub fn new(flow: &FlowId) -> Self {
+        let labels = flow_labels(flow);
+        Self {
+            partitions: PARTITION_STATES
+                .map(|state| gauge!(PARTITIONS.name, with(&labels, [("state", state.to_owned())]))),
+            gaps: zero(GAPS, labels.clone()),
+            gap_records: zero(GAP_RECORDS, labels),
+        }
+    }
+
+    /// So many partitions are in this state, one of [`PARTITION_STATES`]; any other word is ignored.
+    pub fn partitions(&self, state: &str, count: usize) {
+        for (known, gauge) in PARTITION_STATES.iter().zip(&self.partitions) {
+            if *known == state {
+                gauge.set(count as f64);
+            }
+        }
+    }
+
+    /// A gap of so many source offsets was declared.
+    pub fn gap(&self, records: u64) {
+        self.gaps.increment(1);
+        self.gap_records.increment(records);
+    }
+}
+
+/// What the config syncer of a flow records.
+#[derive(Clone, Debug)]
+pub struct ConfigSyncMetrics {
+    passes: Counter,
+    changes: Counter,
+    errors: Counter,
+    pending: Gauge,
+    last_success: Gauge,
+}
+
+impl ConfigSyncMetrics {
+    /// Registers the series of one flow's config syncer.
+    pub fn new(flow: &FlowId) -> Self {
+        let labels = flow_labels(flow);
+        Self {
+            passes: zero(CONFIG_SYNC_PASSES, labels.clone()),
+            changes: zero(CONFIG_SYNC_CHANGES, labels.clone()),
+            errors: zero(CONFIG_SYNC_ERRORS, labels.clone()),
+            pending: unknown(CONFIG_SYNC_PENDING, labels.clone()),
+            last_success: unknown(CONFIG_SYNC_LAST_SUCCESS, labels),
+        }
+    }
+
+    /// A pass read both sides.
+    pub fn pass(&self) {
+        self.passes.increment(1);
+    }
+
+    /// So many changes were made on the target.
+    pub fn changes(&self, count: u64) {
+        self.changes.increment(count);
+    }
+
+    /// So many reads or changes failed.
+    pub fn errors(&self, count: u64) {
+        self.errors.increment(count);
+    }
+
+    /// So many changes are still wanted.
+    pub fn pending(&self, count: u64) {
+        self.pending.set(count as f64);
+    }
+
+    /// A pass ended without errors at this Unix time, in seconds.
+    pub fn last_success(&self, unix_seconds: f64) {
+        self.last_success.set(unix_seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::ClusterAlias;
+    use std::collections::BTreeSet;
+
+    fn flow() -> FlowId {
+        FlowId {
+            topology: "korea-dr".into(),
+            source: ClusterAlias::new("seoul"),
+            target: ClusterAlias::new("busan"),
+        }
+    }
+
+    /// What is rendered after `record` ran against a recorder of its own.
+    fn rendered(record: impl FnOnce()) -> String {
+        let recorder = builder().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            record();
+        });
+        handle.render()
+    }
+
+    fn every_recorder() -> (
+        TaskMetrics,
+        TopicMetrics,
+        PartitionMetrics,
+        FlowMetrics,
+        ConfigSyncMetrics,
+    ) {
+        let task = TaskMetrics::new(&flow(), 3);
+        let topic = task.topic("orders");
+        (
+            task,
+            topic,
+            PartitionMetrics::new(&flow(), "orders", 7),
+            FlowMetrics::new(&flow()),
+            ConfigSyncMetrics::new(&flow()),
+        )
+    }
+
+    /// The definition behind a rendered series, histogram suffixes removed.
+    fn definition(series: &str) -> Option<&'static Definition> {
+        let name = series.split(['{', ' ']).next()?;
+        ALL.iter().find(|it| {
+            it.name == name
+                || it.kind == Kind::Histogram
+                    && ["_bucket", "_sum", "_count"]
+                        .iter()
+                        .any(|suffix| name.strip_suffix(suffix) == Some(it.name))
+        })
+    }
+
+    #[test]
+    fn names_are_unique_documented_and_carry_their_unit() {
+        let names: BTreeSet<_> = ALL.iter().map(|it| it.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for it in ALL {
+            assert!(it.name.starts_with("causeway_"), "{}", it.name);
+            assert!(20 < it.help.len() && it.help.ends_with('.'), "{}", it.name);
+            assert!(it.name.contains(it.unit), "{} lacks {}", it.name, it.unit);
+            assert_eq!(
+                it.name.ends_with("_total"),
+                it.kind == Kind::Counter,
+                "{}",
+                it.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_rendered_series_is_defined_and_has_exactly_its_labels() {
+        let text = rendered(|| {
+            let (task, ..) = every_recorder();
+            task.commit(Duration::from_millis(3));
+            task.replication_latency(0.2, 10);
+        });
+        for line in text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
+            let it = definition(line).unwrap_or_else(|| panic!("not in the table: {line}"));
+            let labels = &line[line.find('{').expect("labels")..line.rfind('}').expect("labels")];
+            let found: BTreeSet<_> = labels
+                .trim_matches('{')
+                .split(',')
+                .filter_map(|label| label.split('=').next())
+                .filter(|label| *label != "le")
+                .collect();
+            let expected: BTreeSet<_> = ["topology", "flow"].iter().chain(it.labels).copied().collect();
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_metric_is_rendered_before_anything_happened() {
+        // Histograms show their first sample only.
+        let text = rendered(|| {
+            let _recorders = every_recorder();
+        });
+        for it in ALL.iter().filter(|it| it.kind != Kind::Histogram) {
+            assert!(
+                text.lines()
+                    .any(|line| line.starts_with(&format!("{}{{", it.name))),
+                "{} is missing",
+                it.name
+            );
+        }
+    }
+
+    #[test]
+    fn recorded_values_show_under_their_labels() {
+        let text = rendered(|| {
+            let (task, topic, _partition, flow, _sync) = every_recorder();
+            topic.records_replicated(5, 700);
+            task.restart(Code::TargetUnreachable);
+            task.replication_latency(0.2, 10);
+            flow.partitions("halted", 2);
+            flow.gap(40);
+        });
+        let base = r#"topology="korea-dr",flow="seoul->busan""#;
+        for line in [
+            format!(r#"causeway_records_replicated_total{{{base},task="3",topic="orders"}} 5"#),
+            format!(r#"causeway_bytes_replicated_total{{{base},task="3",topic="orders"}} 700"#),
+            format!(r#"causeway_task_restarts_total{{{base},task="3",code="T101"}} 1"#),
+            format!(r#"causeway_task_restarts_total{{{base},task="3",code="S101"}} 0"#),
+            format!(r#"causeway_replication_latency_seconds_bucket{{{base},task="3",le="0.1"}} 0"#),
+            format!(r#"causeway_replication_latency_seconds_bucket{{{base},task="3",le="0.2"}} 10"#),
+            format!(r#"causeway_partitions{{{base},state="halted"}} 2"#),
+            format!(r#"causeway_gap_records_total{{{base}}} 40"#),
+        ] {
+            assert!(text.contains(&line), "no {line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_lag_is_nan_and_so_is_the_lag_of_a_partition_given_away() {
+        let lag = |text: &str| {
+            text.lines()
+                .find(|line| line.starts_with("causeway_lag_records{"))
+                .and_then(|line| line.rsplit(' ').next())
+                .map(str::to_owned)
+        };
+        let kept = rendered(|| {
+            let partition = PartitionMetrics::new(&flow(), "orders", 0);
+            partition.lag(Some(3), Some(0.5));
+            std::mem::forget(partition);
+        });
+        assert_eq!(lag(&kept).as_deref(), Some("3"));
+        let given_away = rendered(|| PartitionMetrics::new(&flow(), "orders", 0).lag(Some(3), Some(0.5)));
+        assert_eq!(lag(&given_away).as_deref(), Some("NaN"));
+    }
+}
