@@ -3,11 +3,13 @@
 //! Modules in reading order; each names only modules above it.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod kafka;
 pub mod metrics;
 pub mod replication_policy;
 pub mod status;
+pub mod supervisor;
 pub mod telemetry;
 pub mod topology;
