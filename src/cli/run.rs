@@ -80,14 +80,7 @@ fn announce(config: &Config, flows: &[FlowSpec]) {
         info!(%alias, bootstrap_servers = cluster.bootstrap_servers, "cluster");
     }
     for flow in flows {
-        info!(
-            topology = flow.id.topology,
-            flow = %flow.id,
-            delivery = ?flow.delivery,
-            replication_policy = ?flow.replication_policy,
-            tasks = flow.tasks,
-            "flow"
-        );
+        info!(topology = flow.id.topology, "flow {flow}");
     }
 }
 
