@@ -3,6 +3,7 @@
 //! Modules in reading order; each names only modules above it.
 
 pub mod config;
+pub mod config_sync;
 pub mod error;
 pub mod kafka;
 pub mod replication_policy;
