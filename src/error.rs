@@ -2,6 +2,15 @@
 
 use std::fmt;
 
+/// Which cluster of a flow something is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// Where records come from: `S` codes.
+    Source,
+    /// Where they go: `T` codes.
+    Target,
+}
+
 /// Everything that can go wrong while running. `S` codes are about the source cluster, `T` about the
 /// target, `L` about this process or its own state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,6 +19,8 @@ pub enum Code {
     SourceUnreachable,
     /// The source refused our credentials, or the TLS handshake failed.
     SourceAuthentication,
+    /// The source answers, but cannot serve this at present (no leader, a coordinator that moves, …).
+    SourceUnavailable,
     /// A source topic does not exist (any more).
     SourceTopicMissing,
     /// We may not read this source topic.
@@ -22,10 +33,14 @@ pub enum Code {
     SourceRecreated,
     /// A source batch fails its checksum or cannot be decoded.
     SourceCorrupt,
+    /// The source answered with an error that has no meaning of its own here.
+    SourceUnexpected,
     /// The target does not answer.
     TargetUnreachable,
     /// The target refused our credentials, or the TLS handshake failed.
     TargetAuthentication,
+    /// The target answers, but cannot serve this at present (no leader, too few in-sync replicas, …).
+    TargetUnavailable,
     /// The target topic or partition does not exist.
     TargetTopicMissing,
     /// We may not write this target topic.
@@ -34,12 +49,16 @@ pub enum Code {
     TargetRecordTooLarge,
     /// The target refused the record (timestamp bounds, null key on a compacted topic, …).
     TargetRecordRejected,
+    /// The target refused a topic's name, partition count, replication factor or setting.
+    TargetSettingRefused,
     /// Another owner of this task has taken over.
     TargetFenced,
     /// The transaction was aborted or its outcome is unknown.
     TargetTransactionFailed,
     /// Our transactional id, group or internal topics are not authorised on the target.
     TargetStateNotAuthorized,
+    /// The target answered with an error that has no meaning of its own here.
+    TargetUnexpected,
     /// The progress we stored cannot be read.
     ProgressUnreadable,
     /// A bug in causeway: a task panicked.
@@ -77,21 +96,26 @@ impl Code {
     pub const ALL: &'static [Code] = &[
         Code::SourceUnreachable,
         Code::SourceAuthentication,
+        Code::SourceUnavailable,
         Code::SourceTopicMissing,
         Code::SourceNotAuthorized,
         Code::SourceOutOfRange,
         Code::SourceTruncated,
         Code::SourceRecreated,
         Code::SourceCorrupt,
+        Code::SourceUnexpected,
         Code::TargetUnreachable,
         Code::TargetAuthentication,
+        Code::TargetUnavailable,
         Code::TargetTopicMissing,
         Code::TargetNotAuthorized,
         Code::TargetRecordTooLarge,
         Code::TargetRecordRejected,
+        Code::TargetSettingRefused,
         Code::TargetFenced,
         Code::TargetTransactionFailed,
         Code::TargetStateNotAuthorized,
+        Code::TargetUnexpected,
         Code::ProgressUnreadable,
         Code::Panicked,
     ];
@@ -112,6 +136,12 @@ impl Code {
                 Retry,
                 "check the source's security section: protocol, mechanism, username, password, ca_file",
             ),
+            Code::SourceUnavailable => (
+                "S103",
+                "source_unavailable",
+                Retry,
+                "the source is up but cannot serve this now; look for partitions without a leader and brokers that are down",
+            ),
             Code::SourceTopicMissing => (
                 "S104",
                 "source_topic_missing",
@@ -122,7 +152,7 @@ impl Code {
                 "S201",
                 "source_not_authorized",
                 PausePartition,
-                "grant Read and Describe on the source topic to causeway's principal",
+                "grant Read, Describe and DescribeConfigs on the source topic to causeway's principal",
             ),
             Code::SourceOutOfRange => (
                 "S301",
@@ -148,6 +178,12 @@ impl Code {
                 PausePartition,
                 "a source batch fails its checksum; check the source broker's disks and replicas",
             ),
+            Code::SourceUnexpected => (
+                "S901",
+                "source_unexpected_answer",
+                Retry,
+                "the source's answer is not one causeway knows; the detail names Kafka's error, the broker's log says more",
+            ),
             Code::TargetUnreachable => (
                 "T101",
                 "target_unreachable",
@@ -160,6 +196,12 @@ impl Code {
                 Retry,
                 "check the target's security section: protocol, mechanism, username, password, ca_file",
             ),
+            Code::TargetUnavailable => (
+                "T103",
+                "target_unavailable",
+                Retry,
+                "the target is up but cannot serve this now; look for partitions without a leader or below min.insync.replicas",
+            ),
             Code::TargetTopicMissing => (
                 "T104",
                 "target_topic_missing",
@@ -170,7 +212,7 @@ impl Code {
                 "T201",
                 "target_not_authorized",
                 PausePartition,
-                "grant Write and Describe on the target topic to causeway's principal",
+                "grant Write and Describe on the target topic to causeway's principal, and for config sync Create, Alter, DescribeConfigs and AlterConfigs",
             ),
             Code::TargetRecordTooLarge => (
                 "T301",
@@ -183,6 +225,12 @@ impl Code {
                 "target_record_rejected",
                 PausePartition,
                 "the target refuses this record: compare message.timestamp.* and cleanup.policy of both topics",
+            ),
+            Code::TargetSettingRefused => (
+                "T303",
+                "target_setting_refused",
+                PausePartition,
+                "the target does not take this topic or setting; add the setting to config_sync.exclude, or create the topic by hand",
             ),
             Code::TargetFenced => (
                 "T401",
@@ -201,6 +249,12 @@ impl Code {
                 "target_state_not_authorized",
                 Retry,
                 "grant causeway's principal its transactional ids, its group and its *.internal topics on the target",
+            ),
+            Code::TargetUnexpected => (
+                "T901",
+                "target_unexpected_answer",
+                Retry,
+                "the target's answer is not one causeway knows; the detail names Kafka's error, the broker's log says more",
             ),
             Code::ProgressUnreadable => (
                 "L301",

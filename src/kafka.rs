@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 pub mod admin;
 pub mod client;
+pub mod codes;
 pub mod consumer;
 pub mod producer;
 

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod config_sync;
 pub mod error;
 pub mod kafka;
 pub mod metrics;

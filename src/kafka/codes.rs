@@ -1,0 +1,157 @@
+//! librdkafka's error codes → our table. The only place that matches on them.
+
+use rdkafka::types::RDKafkaErrorCode as K;
+
+use crate::error::{Code, Side};
+
+/// What a client's error means for the side it came from.
+///
+/// `Fatal` says nothing by itself: ask the producer for the error behind it and pass that one.
+/// Unknown codes become [`Code::SourceUnexpected`] or [`Code::TargetUnexpected`], which are retried.
+pub fn code(side: Side, error: K) -> Code {
+    use Side::*;
+    let on = |source, target| if side == Source { source } else { target };
+    match (error, side) {
+        (
+            K::BrokerTransportFailure
+            | K::AllBrokersDown
+            | K::Resolve
+            | K::OperationTimedOut
+            | K::TimedOutQueue
+            | K::MessageTimedOut
+            | K::RequestTimedOut
+            | K::NetworkException
+            | K::UnknownBroker,
+            _,
+        ) => on(Code::SourceUnreachable, Code::TargetUnreachable),
+
+        (
+            K::Authentication
+            | K::SSL
+            | K::SaslAuthenticationFailed
+            | K::UnsupportedSASLMechanism
+            | K::IllegalSASLState,
+            _,
+        ) => on(Code::SourceAuthentication, Code::TargetAuthentication),
+
+        (
+            K::LeaderNotAvailable
+            | K::NotLeaderForPartition
+            | K::BrokerNotAvailable
+            | K::ReplicaNotAvailable
+            | K::NotController
+            | K::StaleControllerEpoch
+            | K::StaleBrokerEpoch
+            | K::CoordinatorLoadInProgress
+            | K::CoordinatorNotAvailable
+            | K::NotCoordinator
+            | K::WaitingForCoordinator
+            | K::NotEnoughReplicas
+            | K::NotEnoughReplicasAfterAppend
+            | K::KafkaStorageError
+            | K::FencedLeaderEpoch
+            | K::UnknownLeaderEpoch
+            | K::OffsetNotAvailable
+            | K::ThrottlingQuotaExceeded,
+            _,
+        ) => on(Code::SourceUnavailable, Code::TargetUnavailable),
+
+        (K::UnknownTopicOrPartition | K::UnknownPartition | K::UnknownTopic | K::UnknownTopicId, _) => {
+            on(Code::SourceTopicMissing, Code::TargetTopicMissing)
+        }
+        (K::TopicAuthorizationFailed, _) => on(Code::SourceNotAuthorized, Code::TargetNotAuthorized),
+        (
+            K::GroupAuthorizationFailed
+            | K::TransactionalIdAuthorizationFailed
+            | K::ClusterAuthorizationFailed,
+            _,
+        ) => on(Code::SourceNotAuthorized, Code::TargetStateNotAuthorized),
+
+        (K::OffsetOutOfRange | K::AutoOffsetReset, Source) => Code::SourceOutOfRange,
+        (K::LogTruncation, Source) => Code::SourceTruncated,
+        // `InvalidMessage` is the broker's CORRUPT_MESSAGE, the others are the client's own checks.
+        (K::BadMessage | K::BadCompression | K::InvalidMessage, Source) => Code::SourceCorrupt,
+
+        (K::MessageSizeTooLarge | K::MessageBatchTooLarge | K::InvalidMessageSize, Target) => {
+            Code::TargetRecordTooLarge
+        }
+        (K::InvalidRecord | K::InvalidTimestamp, Target) => Code::TargetRecordRejected,
+        (
+            K::InvalidConfig
+            | K::InvalidTopic
+            | K::InvalidPartitions
+            | K::InvalidReplicationFactor
+            | K::InvalidReplicaAssignment
+            | K::InvalidRequest
+            | K::InvalidArgument
+            | K::PolicyViolation,
+            Target,
+        ) => Code::TargetSettingRefused,
+        (K::ProducerFenced | K::InvalidProducerEpoch | K::Fenced | K::FencedInstanceId, Target) => {
+            Code::TargetFenced
+        }
+        (
+            K::InvalidTransactionalState
+            | K::InvalidProducerIdMapping
+            | K::InvalidTransactionTimeout
+            | K::ConcurrentTransactions
+            | K::TransactionCoordinatorFenced
+            | K::OutOfOrderSequenceNumber
+            | K::DuplicateSequenceNumber
+            | K::UnknownProducerId
+            | K::PurgeQueue
+            | K::PurgeInflight
+            | K::Inconsistent
+            | K::State,
+            Target,
+        ) => Code::TargetTransactionFailed,
+
+        (_, _) => on(Code::SourceUnexpected, Code::TargetUnexpected),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_that_does_not_answer_and_one_that_refuses_us_are_told_apart_on_both_sides() {
+        assert_eq!(
+            code(Side::Source, K::BrokerTransportFailure),
+            Code::SourceUnreachable
+        );
+        assert_eq!(code(Side::Target, K::OperationTimedOut), Code::TargetUnreachable);
+        assert_eq!(code(Side::Source, K::SSL), Code::SourceAuthentication);
+        assert_eq!(code(Side::Target, K::Authentication), Code::TargetAuthentication);
+        assert_eq!(
+            code(Side::Source, K::TopicAuthorizationFailed),
+            Code::SourceNotAuthorized
+        );
+        assert_eq!(
+            code(Side::Target, K::GroupAuthorizationFailed),
+            Code::TargetStateNotAuthorized
+        );
+    }
+
+    #[test]
+    fn a_lost_source_position_is_never_taken_for_a_passing_trouble() {
+        assert_eq!(code(Side::Source, K::OffsetOutOfRange), Code::SourceOutOfRange);
+        assert_eq!(code(Side::Source, K::AutoOffsetReset), Code::SourceOutOfRange);
+        assert_eq!(code(Side::Source, K::LogTruncation), Code::SourceTruncated);
+        assert_eq!(code(Side::Source, K::BadMessage), Code::SourceCorrupt);
+    }
+
+    #[test]
+    fn a_superseded_producer_gives_up_instead_of_retrying() {
+        for error in [K::ProducerFenced, K::InvalidProducerEpoch, K::Fenced] {
+            assert_eq!(code(Side::Target, error), Code::TargetFenced);
+        }
+    }
+
+    #[test]
+    fn an_unknown_code_stays_on_its_side() {
+        assert_eq!(code(Side::Source, K::Unknown), Code::SourceUnexpected);
+        assert_eq!(code(Side::Target, K::Unknown), Code::TargetUnexpected);
+        assert_eq!(code(Side::Source, K::ProducerFenced), Code::SourceUnexpected);
+    }
+}
