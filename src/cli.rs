@@ -59,7 +59,7 @@ pub struct Cli {
     #[command(flatten)]
     files: Files,
 
-    /// What to log: a level, or a filter such as info,librdkafka=debug [default: info for run, else warn]
+    /// What to log: a level, or a filter such as info,librdkafka=debug [default: info for run]
     #[arg(long, global = true, value_name = "FILTER", env = "CAUSEWAY_LOG")]
     log: Option<String>,
 
@@ -168,7 +168,8 @@ impl Cli {
     pub fn log(&self) -> &str {
         let default = match self.command {
             Command::Run => "info",
-            _ => "warn",
+            // What the client has to say is part of the command's own error.
+            _ => "warn,librdkafka=off",
         };
         self.log.as_deref().unwrap_or(default)
     }
@@ -312,7 +313,7 @@ mod tests {
     fn the_daemon_logs_life_events_and_other_commands_only_trouble() {
         let log = |line: &str| Cli::try_parse_from(line.split(' ')).expect(line).log().to_owned();
         assert_eq!(log("causeway run"), "info");
-        assert_eq!(log("causeway plan"), "warn");
+        assert_eq!(log("causeway plan"), "warn,librdkafka=off");
         assert_eq!(log("causeway plan --log debug"), "debug");
     }
 
