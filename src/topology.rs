@@ -4,10 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use regex::Regex;
-
 use crate::kafka::ClusterAlias;
 use crate::replication_policy::ReplicationPolicy;
+
+mod load;
+mod proof;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::replication_policy::Selection;
+pub use load::load;
 
 /// One direction between two clusters of one topology: `seoul->busan`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +49,47 @@ impl FlowId {
             "causeway.{}.{}->{}.{task}",
             self.topology, self.source, self.target
         )
+    }
+}
+
+impl Topology {
+    /// One line per flow, for people: what is copied, how, and under which names.
+    pub fn announcement(&self) -> Vec<String> {
+        self.flows
+            .iter()
+            .map(|flow| format!("{} {flow}", self.name))
+            .collect()
+    }
+}
+
+impl fmt::Display for FlowSpec {
+    /// `seoul->busan: identity names, exactly_once, 4 tasks, topics orders.*, payments`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts = |patterns: &[(String, regex::Regex)]| {
+            patterns
+                .iter()
+                .map(|(text, _)| text.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let Self {
+            id,
+            replication_policy,
+            delivery,
+            tasks,
+            topics,
+            ..
+        } = self;
+        let plural = if *tasks == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{id}: {replication_policy} names, {delivery}, {tasks} task{plural}, topics {}",
+            texts(&topics.include)
+        )?;
+        if !topics.exclude.is_empty() {
+            write!(f, " except {}", texts(&topics.exclude))?;
+        }
+        Ok(())
     }
 }
 
@@ -88,30 +136,6 @@ pub struct FlowSpec {
     pub throttle: Throttle,
     /// How the target's topics follow the source's.
     pub config_sync: ConfigSyncSpec,
-}
-
-/// Anchored regular expressions: a name is selected when an `include` and no `exclude` matches all of it.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    /// As written, and compiled with `^(?:…)$`.
-    pub include: Vec<(String, Regex)>,
-    /// As written, and compiled with `^(?:…)$`.
-    pub exclude: Vec<(String, Regex)>,
-}
-
-impl Selection {
-    /// Whether a name is selected.
-    pub fn matches(&self, name: &str) -> bool {
-        self.include.iter().any(|(_, r)| r.is_match(name)) && self.excluded_by(name).is_none()
-    }
-
-    /// The exclude pattern, as written, that keeps a name out.
-    pub fn excluded_by(&self, name: &str) -> Option<&str> {
-        self.exclude
-            .iter()
-            .find(|(_, r)| r.is_match(name))
-            .map(|(text, _)| text.as_str())
-    }
 }
 
 /// `provenance:`
@@ -209,3 +233,32 @@ pub enum SyncMode {
 
 /// All flows of all loaded topologies, by id.
 pub type Flows = BTreeMap<FlowId, FlowSpec>;
+
+/// The words of the files for the values of a type, in both directions.
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// The word used in files, status and logs.
+            pub fn as_str(self) -> &'static str {
+                match self { $($type::$variant => $word),+ }
+            }
+
+            fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some($type::$variant),)+ _ => None }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words!(ReplicationPolicy { Default = "default", Identity = "identity" });
+words!(Provenance { None = "none", Header = "header" });
+words!(Delivery { ExactlyOnce = "exactly_once", AtLeastOnce = "at_least_once" });
+words!(OnGap { Halt = "halt", Continue = "continue" });
+words!(Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" });
+words!(SyncMode { Apply = "apply", Report = "report" });

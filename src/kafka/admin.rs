@@ -11,6 +11,7 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
@@ -22,7 +23,7 @@ use sys::rd_kafka_resp_err_t as Err_t;
 use super::client::ClusterConnection;
 use super::codes::code;
 use super::{ClusterAlias, TopicId, TopicPartition};
-use crate::error::{Error, Result, Side};
+use crate::error::{Code, Error, Result, Side};
 
 /// Topics per request. Large clusters answer such a request well within a second, and a controller is
 /// not flooded (Kafka's own tools send everything at once).
@@ -540,7 +541,25 @@ impl Admin {
     }
 
     /// Members of a consumer group. A group that does not exist has none.
+    ///
+    /// A coordinator that is just starting or moving is asked again until the timeout: librdkafka does not.
     pub fn group_members(&self, group: &str, timeout: Duration) -> Result<usize> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.group_members_now(group, left) {
+                Err(error)
+                    if matches!(error.code, Code::SourceUnavailable | Code::TargetUnavailable)
+                        && Instant::now() + SLICE < deadline =>
+                {
+                    thread::sleep(SLICE);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn group_members_now(&self, group: &str, timeout: Duration) -> Result<usize> {
         let name = c_string(group);
         let mut pointers = [name.as_ptr()];
         let op = Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
@@ -552,14 +571,13 @@ impl Admin {
         unsafe {
             let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.ptr());
             let mut members = 0;
-            for &group in items(result, sys::rd_kafka_DescribeConsumerGroups_result_groups) {
-                let error = sys::rd_kafka_ConsumerGroupDescription_error(group);
+            for &described in items(result, sys::rd_kafka_DescribeConsumerGroups_result_groups) {
+                let error = sys::rd_kafka_ConsumerGroupDescription_error(described);
                 let unknown = Err_t::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND;
                 if is_error(error) && sys::rd_kafka_error_code(error) != unknown {
-                    let name = text(sys::rd_kafka_ConsumerGroupDescription_group_id(group));
-                    return Err(self.error_of(&format!("describe group {name}"), error));
+                    return Err(self.error_of(&format!("describe group {group}"), error));
                 }
-                members += sys::rd_kafka_ConsumerGroupDescription_member_count(group);
+                members += sys::rd_kafka_ConsumerGroupDescription_member_count(described);
             }
             Ok(members)
         }
@@ -642,7 +660,11 @@ impl Admin {
     }
 
     fn error(&self, what: &str, error: Err_t, why: &str) -> Error {
-        let detail = format!("{}: {what}: {why}", self.context.cluster);
+        // Brokers explain some errors in a text of their own and leave others without one.
+        let why = why.trim_end_matches([':', ' ']);
+        // SAFETY: returns a static text for every code.
+        let name = unsafe { text(sys::rd_kafka_err2name(error)) };
+        let detail = format!("{}: {what}: {why} ({name})", self.context.cluster);
         Error::new(code(self.side, error.into()), detail)
     }
 
@@ -699,7 +721,6 @@ impl Admin {
     fn outcome(&self, what: &str, name: &str, error: Err_t, why: String) -> Result<()> {
         match error {
             Err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-            // Brokers explain some errors in a text of their own and leave others without one.
             error if why.is_empty() => Err(self.error(&format!("{what} {name}"), error, &describe(error))),
             error => Err(self.error(&format!("{what} {name}"), error, &why)),
         }

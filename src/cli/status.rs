@@ -1,0 +1,344 @@
+//! `causeway status`: asks a running daemon and prints its snapshot.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::table::{count, table};
+use super::{Outcome, OutputFormat, failed};
+use crate::status::{ConfigSyncStatus, DaemonStatus, FlowStatus, PartitionStatus, TaskStatus};
+
+/// How long the daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the daemon at `address` says. `all` lists every partition.
+pub fn report(address: &str, all: bool, format: OutputFormat) -> Outcome<String> {
+    let body = fetch(address).map_err(|error| {
+        failed(format_args!(
+            "no causeway daemon answers at {address}: {error}\n  is it running? --address HOST:PORT asks elsewhere"
+        ))
+    })?;
+    match format {
+        OutputFormat::Json => Ok(body),
+        OutputFormat::Table => serde_json::from_str(&body)
+            .map(|status| as_text(&status, all))
+            .map_err(|error| {
+                failed(format_args!(
+                    "what answers at {address} is no causeway daemon of this version: {error}"
+                ))
+            }),
+    }
+}
+
+/// The address to ask when a daemon listens on `listen`: "every interface" is no destination.
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
+    let host = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(host, listen.port())
+}
+
+fn fetch(address: &str) -> Result<String, ureq::Error> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(PATIENCE))
+        // The daemon is asked directly, whatever proxies the environment names.
+        .proxy(None)
+        .build()
+        .into();
+    let mut answer = agent.get(format!("http://{address}/status")).call()?;
+    answer
+        .body_mut()
+        .with_config()
+        // Every partition of a large daemon, a few hundred bytes each.
+        .limit(1 << 30)
+        .read_to_string()
+}
+
+fn as_text(status: &DaemonStatus, all: bool) -> String {
+    let mut text = format!(
+        "causeway {}, instance {}, up {}{}\n",
+        status.version,
+        status.instance,
+        age(status.uptime_seconds as f64),
+        if status.draining { ", draining" } else { "" },
+    );
+    if status.flows.is_empty() {
+        text += "no flows\n";
+    }
+    for flow in &status.flows {
+        text += "\n";
+        text += &flow_block(flow, all);
+    }
+    text
+}
+
+fn flow_block(flow: &FlowStatus, all: bool) -> String {
+    let mut text = format!(
+        "{} {}: {} ({})\n",
+        flow.topology, flow.flow, flow.state, flow.delivery
+    );
+    let mut line = |name: &str, value: &str| text += &format!("  {name:<12} {value}\n");
+    if let Some(reason) = &flow.reason {
+        line("reason", reason);
+    }
+    line("lag", &lag(flow.lag_records, flow.lag_seconds));
+    let sync = flow.config_sync.as_ref();
+    line("config sync", &sync.map_or("unknown here".into(), config_sync));
+    for error in sync.iter().flat_map(|it| &it.errors) {
+        line("", &format!("error: {error}"));
+    }
+    for warning in sync.iter().flat_map(|it| &it.warnings) {
+        line("", &format!("warning: {warning}"));
+    }
+    let total = flow
+        .tasks_total
+        .map_or("unknown".into(), |total| total.to_string());
+    line("tasks", &format!("{} of {total} here", flow.tasks.len()));
+    if !flow.tasks.is_empty() {
+        text += &tasks(&flow.tasks);
+        text += &partitions(flow, all);
+    }
+    text
+}
+
+fn config_sync(sync: &ConfigSyncStatus) -> String {
+    let pending = match sync.pending_changes {
+        0 => "nothing pending".to_owned(),
+        n => format!("{} pending", count(n as usize, "change")),
+    };
+    let excluded = match sync.excluded.len() {
+        0 => String::new(),
+        n => format!(", {} left out (causeway plan says why)", count(n, "topic")),
+    };
+    format!(
+        "{}, last pass {} ago, {pending}{excluded}",
+        sync.mode,
+        age(sync.seconds_since_last_pass)
+    )
+}
+
+fn tasks(tasks: &[TaskStatus]) -> String {
+    let rows: Vec<_> = tasks
+        .iter()
+        .map(|task| {
+            [
+                task.task.to_string(),
+                task.state.clone(),
+                size(task.in_flight_bytes),
+                states(&task.partitions),
+                task.waiting_for.clone().unwrap_or_default(),
+                task.reason.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let header = [
+        "TASK",
+        "STATE",
+        "IN FLIGHT",
+        "PARTITIONS",
+        "WAITING FOR",
+        "REASON",
+    ];
+    table(4, header, &rows)
+}
+
+/// `3 running, 1 paused`
+fn states(partitions: &[PartitionStatus]) -> String {
+    let mut by_state = BTreeMap::<&str, usize>::new();
+    for partition in partitions {
+        *by_state.entry(&partition.state).or_default() += 1;
+    }
+    let parts: Vec<_> = by_state.iter().map(|(state, n)| format!("{n} {state}")).collect();
+    match parts.is_empty() {
+        true => "none".to_owned(),
+        false => parts.join(", "),
+    }
+}
+
+fn partitions(flow: &FlowStatus, all: bool) -> String {
+    let shown = flow
+        .tasks
+        .iter()
+        .flat_map(|task| &task.partitions)
+        .filter(|it| all || it.state != "running" || !it.gaps.is_empty());
+    let offset = |offset: Option<i64>| offset.map_or("unknown".into(), |offset| offset.to_string());
+    let rows: Vec<_> = shown
+        .map(|it| {
+            let gaps = it.gaps.iter().map(|gap| format!("gap {gap}"));
+            let notes: Vec<_> = it.reason.iter().cloned().chain(gaps).collect();
+            [
+                format!("{}-{}", it.topic, it.partition),
+                it.state.clone(),
+                lag(it.lag_records, it.lag_seconds),
+                offset(it.next_source_offset),
+                offset(it.source_end_offset),
+                offset(it.next_target_offset),
+                notes.join("; "),
+            ]
+        })
+        .collect();
+    let header = [
+        "PARTITION",
+        "STATE",
+        "LAG",
+        "NEXT SOURCE",
+        "SOURCE END",
+        "NEXT TARGET",
+        "NOTES",
+    ];
+    match rows.is_empty() {
+        true => String::new(),
+        false => table(4, header, &rows),
+    }
+}
+
+/// `120 records, 0.5s`; what is not known is said so.
+fn lag(records: Option<u64>, seconds: Option<f64>) -> String {
+    match (records, seconds) {
+        (None, None) => "unknown".to_owned(),
+        (records, seconds) => {
+            let records = records.map_or("unknown records".into(), |n| count(n as usize, "record"));
+            let seconds = seconds.map_or("unknown age".into(), age);
+            format!("{records}, {seconds}")
+        }
+    }
+}
+
+/// `0.5s`, `12m 03s`, `3h 05m`, `2d 04h`
+fn age(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{seconds:.1}s"),
+        60..3_600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{}h {:02}m", whole / 3_600, whole / 60 % 60),
+        _ => format!("{}d {:02}h", whole / 86_400, whole / 3_600 % 24),
+    }
+}
+
+/// `512 B`, `12.0 KiB`, `3.4 MiB`
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64 / 1024.0;
+    if value < 1.0 {
+        return format!("{bytes} B");
+    }
+    let mut unit = 0;
+    while 1024.0 <= value && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", units[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(number: i32, state: &str, lag: Option<u64>) -> PartitionStatus {
+        PartitionStatus {
+            topic: "orders".into(),
+            partition: number,
+            state: state.into(),
+            reason: None,
+            next_source_offset: Some(10),
+            next_target_offset: None,
+            source_end_offset: lag.map(|lag| 10 + lag as i64),
+            lag_records: lag,
+            lag_seconds: None,
+            gaps: Vec::new(),
+        }
+    }
+
+    fn daemon() -> DaemonStatus {
+        let mut halted = partition(1, "halted", None);
+        halted.reason = Some("S301 source_out_of_range".into());
+        let mut with_gap = partition(2, "running", Some(0));
+        with_gap.gaps = vec!["[5, 9) out_of_range".into()];
+        DaemonStatus {
+            instance: "host-1".into(),
+            version: "0.1.0".into(),
+            uptime_seconds: 3_900,
+            draining: false,
+            flows: vec![FlowStatus {
+                topology: "korea-dr".into(),
+                flow: "seoul->busan".into(),
+                delivery: "exactly_once".into(),
+                state: "degraded".into(),
+                reason: Some("1 partition is halted".into()),
+                tasks_total: Some(4),
+                lag_records: None,
+                lag_seconds: None,
+                config_sync: Some(ConfigSyncStatus {
+                    mode: "apply".into(),
+                    seconds_since_last_pass: 2.14,
+                    pending_changes: 1,
+                    errors: vec!["orders: T201".into()],
+                    ..ConfigSyncStatus::default()
+                }),
+                tasks: vec![TaskStatus {
+                    task: 2,
+                    state: "running".into(),
+                    reason: None,
+                    waiting_for: Some("throttled".into()),
+                    in_flight_bytes: 12 * 1024,
+                    partitions: vec![partition(0, "running", Some(3)), halted, with_gap],
+                }],
+            }],
+        }
+    }
+
+    #[test]
+    fn the_table_names_what_needs_attention_and_counts_the_rest() {
+        let expected = "\
+causeway 0.1.0, instance host-1, up 1h 05m
+
+korea-dr seoul->busan: degraded (exactly_once)
+  reason       1 partition is halted
+  lag          unknown
+  config sync  apply, last pass 2.1s ago, 1 change pending
+               error: orders: T201
+  tasks        1 of 4 here
+    TASK  STATE    IN FLIGHT  PARTITIONS           WAITING FOR  REASON
+    2     running  12.0 KiB   1 halted, 2 running  throttled
+    PARTITION  STATE    LAG                     NEXT SOURCE  SOURCE END  NEXT TARGET  NOTES
+    orders-1   halted   unknown                 10           unknown     unknown      S301 source_out_of_range
+    orders-2   running  0 records, unknown age  10           10          unknown      gap [5, 9) out_of_range
+";
+        assert_eq!(as_text(&daemon(), false), expected);
+    }
+
+    #[test]
+    fn every_partition_is_listed_when_asked_for() {
+        assert!(!as_text(&daemon(), false).contains("orders-0"));
+        assert!(as_text(&daemon(), true).contains("orders-0"));
+    }
+
+    #[test]
+    fn unknown_is_never_shown_as_zero() {
+        assert_eq!(lag(None, None), "unknown");
+        assert_eq!(lag(None, Some(0.0)), "unknown records, 0.0s");
+        assert_eq!(lag(Some(0), None), "0 records, unknown age");
+    }
+
+    #[test]
+    fn a_daemon_that_listens_everywhere_is_asked_on_this_host() {
+        let ask = |listen: &str| reachable(listen.parse().expect(listen)).to_string();
+        assert_eq!(ask("0.0.0.0:8083"), "127.0.0.1:8083");
+        assert_eq!(ask("[::]:8083"), "[::1]:8083");
+        assert_eq!(ask("10.1.2.3:8083"), "10.1.2.3:8083");
+    }
+
+    #[test]
+    fn ages_and_sizes_read_well() {
+        assert_eq!(
+            [age(0.04), age(61.0), age(200_000.0)],
+            ["0.0s", "1m 01s", "2d 07h"]
+        );
+        assert_eq!(
+            [size(512), size(1024), size(5 << 30)],
+            ["512 B", "1.0 KiB", "5.0 GiB"]
+        );
+    }
+}

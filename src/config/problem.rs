@@ -1,0 +1,118 @@
+//! A mistake in a file, with its place and a way out.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One mistake. All mistakes of all files are collected before any is shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file as it was named by the user.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What is wrong. Never holds a secret.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    /// `file:line:column: message`, and the hint indented on its own line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.file.display(),
+            self.line,
+            self.column,
+            self.message
+        )?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A place in a file; line and column count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct At {
+    line: usize,
+    column: usize,
+}
+
+impl At {
+    /// Where a file begins: the place of what is wrong with the file as a whole.
+    pub const START: At = At { line: 1, column: 1 };
+
+    pub(super) fn new(line: usize, column: usize) -> Self {
+        Self { line, column }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// The mistakes found so far in one file.
+#[derive(Debug)]
+pub struct Problems {
+    file: PathBuf,
+    found: Vec<Problem>,
+}
+
+impl Problems {
+    /// None yet.
+    pub fn new(file: &Path) -> Self {
+        Self {
+            file: file.to_owned(),
+            found: Vec::new(),
+        }
+    }
+
+    /// The file they are about.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Adds one; the answer lets the caller add a hint.
+    pub fn add(&mut self, at: At, message: impl Into<String>) -> &mut Problem {
+        self.found.push(Problem {
+            file: self.file.clone(),
+            line: at.line,
+            column: at.column,
+            message: message.into(),
+            hint: None,
+        });
+        self.found.last_mut().expect("just pushed")
+    }
+
+    /// Hands them over.
+    pub fn into_vec(self) -> Vec<Problem> {
+        self.found
+    }
+}
+
+/// `did you mean …` when a known word is close, else the list of known words.
+pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let known: Vec<&str> = known.into_iter().collect();
+    match closest(word, &known) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None if known.is_empty() => None,
+        None => Some(format!("known here: {}", known.join(", "))),
+    }
+}
+
+/// The known word that a typing mistake may have been meant to be.
+pub fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(&word.to_lowercase(), k), *k))
+        .filter(|(distance, k)| *distance <= 1 + k.len().min(word.len()) / 4)
+        .min()
+        .map(|(_, k)| k)
+}

@@ -1,0 +1,480 @@
+//! Every key of both kinds of file: one table, which checks files, gives defaults, and writes the
+//! reference and the JSON schema. What is not here does not exist.
+
+use Kind::*;
+use Presence::*;
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub presence: Presence,
+    /// One or two sentences for people.
+    pub doc: &'static str,
+}
+
+/// What happens when a key is absent.
+#[derive(Clone, Copy, Debug)]
+pub enum Presence {
+    Required,
+    Optional,
+    /// The value taken instead, in the words of the file itself.
+    Default(&'static str),
+}
+
+/// What may stand after a key.
+#[derive(Debug)]
+pub enum Kind {
+    Text,
+    /// Text of which every character is in the set; the sentence says so.
+    Name {
+        set: fn(char) -> bool,
+        pattern: &'static str,
+        rule: &'static str,
+    },
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    /// Bytes.
+    Bytes {
+        min: u64,
+        max: u64,
+    },
+    /// Milliseconds.
+    Duration {
+        min: u64,
+        max: u64,
+    },
+    Boolean,
+    OneOf(&'static [&'static str]),
+    /// One of these words or an RFC 3339 time.
+    Time(&'static [&'static str]),
+    /// `host:port` with a numeric host.
+    Address,
+    /// `host:port,…`
+    Servers,
+    /// May be given as `<key>_file` instead; never shown.
+    Secret,
+    /// A file that exists. Relative to the file that names it.
+    File,
+    /// A regular expression that must match the whole name.
+    Pattern,
+    List(&'static Kind),
+    Table(&'static [Key]),
+    /// Any names, all with the same kind of value.
+    Each {
+        name: &'static str,
+        key: &'static Kind,
+        value: &'static Kind,
+    },
+    /// librdkafka properties; values are scalars and may be secrets.
+    Properties,
+}
+
+const fn key(name: &'static str, kind: Kind, presence: Presence, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        presence,
+        doc,
+    }
+}
+
+/// `clusters.<alias>` and every place that names a cluster.
+pub const ALIAS: Kind = Name {
+    set: |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'),
+    pattern: "^[A-Za-z0-9_-]+$",
+    rule: "letters, digits, `_` and `-`; a dot would make `alias.topic` ambiguous",
+};
+
+/// A config file.
+pub const CONFIG: &[Key] = &[
+    key(
+        "clusters",
+        Each {
+            name: "alias",
+            key: &ALIAS,
+            value: &Table(CLUSTER),
+        },
+        Required,
+        "Every Kafka cluster, under the name that topologies use for it.",
+    ),
+    key(
+        "api",
+        Table(API),
+        Optional,
+        "The HTTP interface: status, metrics, readiness.",
+    ),
+    key(
+        "instance",
+        Text,
+        Optional,
+        "Name of this daemon in its consumer groups (static membership); different for each daemon. Default: the host name.",
+    ),
+    key(
+        "memory",
+        Bytes {
+            min: 16 << 20,
+            max: 1 << 40,
+        },
+        Default("256MiB"),
+        "What all tasks of this process together may hold, fetched and not yet acknowledged.",
+    ),
+    key(
+        "drain_timeout",
+        Duration {
+            min: 1_000,
+            max: 3_600_000,
+        },
+        Default("10s"),
+        "How long a stop may take before tasks are abandoned (exit code 3).",
+    ),
+];
+
+const API: &[Key] = &[key(
+    "listen",
+    Address,
+    Default("127.0.0.1:8083"),
+    "Address and port to listen on. There is no authentication: keep it on the loopback interface or behind a proxy.",
+)];
+
+const CLUSTER: &[Key] = &[
+    key(
+        "bootstrap_servers",
+        Servers,
+        Required,
+        "host:port of some brokers, separated by commas.",
+    ),
+    key(
+        "security",
+        Table(SECURITY),
+        Optional,
+        "How to prove who we are, and who they are.",
+    ),
+    key(
+        "client",
+        Properties,
+        Optional,
+        "librdkafka properties for every client of this cluster.",
+    ),
+    key(
+        "consumer",
+        Properties,
+        Optional,
+        "librdkafka properties for consumers.",
+    ),
+    key(
+        "producer",
+        Properties,
+        Optional,
+        "librdkafka properties for producers.",
+    ),
+];
+
+/// `security.protocol:`
+pub const PROTOCOLS: &[&str] = &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+/// `security.mechanism:`
+pub const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"];
+
+const SECURITY: &[Key] = &[
+    key(
+        "protocol",
+        OneOf(PROTOCOLS),
+        Default("plaintext"),
+        "How connections are protected.",
+    ),
+    key(
+        "mechanism",
+        OneOf(MECHANISMS),
+        Optional,
+        "SASL mechanism; required with sasl_plaintext and sasl_ssl.",
+    ),
+    key("username", Text, Optional, "For PLAIN and SCRAM."),
+    key("password", Secret, Optional, "For PLAIN and SCRAM."),
+    key(
+        "ca_file",
+        File,
+        Optional,
+        "CA certificates (PEM) that sign the brokers' certificates. Default: the system's.",
+    ),
+    key(
+        "certificate_file",
+        File,
+        Optional,
+        "Our own certificate (PEM), for mutual TLS.",
+    ),
+    key(
+        "key_file",
+        File,
+        Optional,
+        "The private key (PEM) of certificate_file.",
+    ),
+    key("key_password", Secret, Optional, "The pass phrase of key_file."),
+    key(
+        "verify_hostname",
+        Boolean,
+        Default("true"),
+        "Whether a broker's certificate must carry the name we connected to.",
+    ),
+    key(
+        "oauth",
+        Table(OAUTH),
+        Optional,
+        "For OAUTHBEARER: tokens from an OIDC token endpoint.",
+    ),
+    key("kerberos", Table(KERBEROS), Optional, "For GSSAPI."),
+];
+
+const OAUTH: &[Key] = &[
+    key(
+        "token_endpoint",
+        Text,
+        Required,
+        "URL of the OIDC token endpoint.",
+    ),
+    key(
+        "client_id",
+        Text,
+        Required,
+        "Our public identifier at the authorisation server.",
+    ),
+    key(
+        "client_secret",
+        Secret,
+        Required,
+        "What only we and the authorisation server know.",
+    ),
+    key("scope", Text, Optional, "Scopes asked for, separated by blanks."),
+];
+
+const KERBEROS: &[Key] = &[
+    key(
+        "service_name",
+        Text,
+        Default("kafka"),
+        "Primary of the brokers' principal.",
+    ),
+    key("principal", Text, Required, "Our principal."),
+    key(
+        "keytab_file",
+        File,
+        Required,
+        "The keytab that holds our principal's key.",
+    ),
+];
+
+/// The patterns and the keys that say which clusters take part in each.
+pub const PATTERNS: &[(&str, &[&str])] = &[
+    ("active-standby", &["active", "standby"]),
+    ("active-active", &["clusters"]),
+    ("hub-and-spoke", &["hub", "spokes", "direction"]),
+    ("custom", &[]),
+];
+const PATTERN_NAMES: &[&str] = &[PATTERNS[0].0, PATTERNS[1].0, PATTERNS[2].0, PATTERNS[3].0];
+
+/// A topology file.
+pub const TOPOLOGY: &[Key] = &[
+    key(
+        "name",
+        Name {
+            set: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
+            pattern: "^[a-z0-9-]+$",
+            rule: "lower-case letters, digits and `-`; it becomes part of topic names",
+        },
+        Required,
+        "Name of the topology, unique among all files. It is part of the names of causeway's own topics: a new name is a new start.",
+    ),
+    key(
+        "pattern",
+        OneOf(PATTERN_NAMES),
+        Required,
+        "The shape that expands to flows. active-standby: one flow. active-active: every cluster to every other. hub-and-spoke: spokes to the hub, the hub to spokes, or both. custom: the flows listed under flows.",
+    ),
+    key(
+        "active",
+        ALIAS,
+        Optional,
+        "active-standby: the cluster copied from.",
+    ),
+    key(
+        "standby",
+        ALIAS,
+        Optional,
+        "active-standby: the cluster copied to.",
+    ),
+    key(
+        "clusters",
+        List(&ALIAS),
+        Optional,
+        "active-active: two clusters or more.",
+    ),
+    key(
+        "hub",
+        ALIAS,
+        Optional,
+        "hub-and-spoke: the cluster in the middle.",
+    ),
+    key("spokes", List(&ALIAS), Optional, "hub-and-spoke: the others."),
+    key(
+        "direction",
+        OneOf(&["in", "out", "both"]),
+        Default("in"),
+        "hub-and-spoke: in copies spokes to the hub, out the hub to spokes.",
+    ),
+    key(
+        "replication",
+        Table(REPLICATION),
+        Optional,
+        "What every flow of this topology does, unless flows says otherwise.",
+    ),
+    key(
+        "flows",
+        Each {
+            name: "source->target",
+            key: &Text,
+            value: &Table(REPLICATION),
+        },
+        Optional,
+        "Exceptions for single flows, merged key by key over replication. For pattern custom: the list of flows.",
+    ),
+];
+
+/// `replication:` and each of `flows:`
+pub const REPLICATION: &[Key] = &[
+    key(
+        "topics",
+        Table(SELECTION),
+        Optional,
+        "Source topics. Every flow needs topics.include, here or under flows.",
+    ),
+    key(
+        "replication_policy",
+        OneOf(&["default", "identity"]),
+        Default("default"),
+        "Names on the target. default: `orders` of seoul becomes `seoul.orders`. identity: `orders` stays `orders`.",
+    ),
+    key(
+        "provenance",
+        OneOf(&["none", "header"]),
+        Default("none"),
+        "header: the origin's cluster id is written into the record header causeway.origin, and records that come from the target are not copied back.",
+    ),
+    key(
+        "delivery",
+        OneOf(&["exactly_once", "at_least_once"]),
+        Default("exactly_once"),
+        "exactly_once: records and progress in one target transaction. at_least_once: a crash repeats at most what was written since the last commit.",
+    ),
+    key(
+        "start_from",
+        Time(&["earliest", "latest"]),
+        Default("earliest"),
+        "Where partitions that exist when the flow is created begin: the log start, the end, or the first record at or after a time. Later partitions begin at offset 0.",
+    ),
+    key(
+        "on_gap",
+        OneOf(&["halt", "continue"]),
+        Default("halt"),
+        "What a partition does when source records were lost before they were copied. Both declare the gap.",
+    ),
+    key(
+        "tasks",
+        Integer { min: 1, max: 1000 },
+        Default("4"),
+        "Slots of the flow, over all daemons. Fixed when the flow is first run.",
+    ),
+    key(
+        "compression",
+        OneOf(&["none", "gzip", "snappy", "lz4", "zstd"]),
+        Default("lz4"),
+        "Codec of the batches written to the target.",
+    ),
+    key(
+        "commit_interval",
+        Duration { min: 50, max: 30_000 },
+        Default("500ms"),
+        "Longest life of a transaction (exactly_once), or age of stored progress (at_least_once).",
+    ),
+    key(
+        "throttle",
+        Table(THROTTLE),
+        Optional,
+        "Limits of each flow in each daemon.",
+    ),
+    key(
+        "config_sync",
+        Table(CONFIG_SYNC),
+        Optional,
+        "How the target's topics follow the source's partitions and settings.",
+    ),
+];
+
+/// Keys of `replication:` that this release does not have, and what they will do.
+pub const LATER: &[(&str, &str)] = &[
+    ("groups", "consumer group positions are not translated yet"),
+    ("offset_sync", "offset syncs and checkpoints are not written yet"),
+    ("heartbeats", "heartbeats are not written yet"),
+];
+
+const SELECTION: &[Key] = &[
+    key("include", List(&Pattern), Optional, "Names copied. At least one."),
+    key(
+        "exclude",
+        List(&Pattern),
+        Optional,
+        "Names left out although included.",
+    ),
+];
+
+const THROTTLE: &[Key] = &[
+    key(
+        "bytes_per_second",
+        Bytes {
+            min: 1024,
+            max: 1 << 40,
+        },
+        Optional,
+        "Key, value and header bytes per second. Default: no limit.",
+    ),
+    key(
+        "records_per_second",
+        Integer {
+            min: 1,
+            max: u32::MAX as u64,
+        },
+        Optional,
+        "Records per second. Default: no limit.",
+    ),
+];
+
+const CONFIG_SYNC: &[Key] = &[
+    key(
+        "interval",
+        Duration {
+            min: 1_000,
+            max: 3_600_000,
+        },
+        Default("5s"),
+        "Time between two comparisons.",
+    ),
+    key(
+        "mode",
+        OneOf(&["apply", "report"]),
+        Default("apply"),
+        "apply: differences are repaired. report: they are shown and counted; nothing is written.",
+    ),
+    key(
+        "exclude",
+        List(&Pattern),
+        Optional,
+        "Topic settings left alone, besides those MirrorMaker 2 leaves alone.",
+    ),
+    key(
+        "replication_factor",
+        Integer { min: 1, max: 32_767 },
+        Optional,
+        "Replication factor of new topics. Default: the source's, at most the number of live brokers of the target.",
+    ),
+];

@@ -1,0 +1,174 @@
+//! YAML as a small tree that remembers where everything stood. Only the part of YAML that a reader
+//! sees at a glance: no anchors, aliases, merge keys, tags or further documents.
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+
+use super::problem::{At, Problems};
+
+/// Deepest nesting accepted; real files need six.
+const MAX_DEPTH: usize = 32;
+
+/// One value and where it begins.
+#[derive(Debug)]
+pub struct Node {
+    pub at: At,
+    pub kind: Kind,
+}
+
+/// What a node is.
+#[derive(Debug)]
+pub enum Kind {
+    /// Nothing after the key, `~` or `null`.
+    Null,
+    /// Text as written, without its quotes.
+    Scalar(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+    /// Reported already; whoever meets it stays silent.
+    Unusable,
+}
+
+/// One `key: value` of a mapping. Keys of a mapping are distinct.
+#[derive(Debug)]
+pub struct Entry {
+    pub key: String,
+    pub key_at: At,
+    pub value: Node,
+}
+
+/// A list or mapping whose end has not been seen.
+enum Open {
+    List(At, Vec<Node>),
+    Map(At, Vec<Entry>, Option<Node>),
+}
+
+/// Reads one document. `None` when the file holds no usable document, which is reported.
+pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
+    let mut open: Vec<Open> = Vec::new();
+    let mut root: Option<Node> = None;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = match event {
+            Ok(event) => event,
+            Err(error) => {
+                let mark = error.marker();
+                let at = At::new(mark.line(), mark.col() + 1);
+                problems.add(at, format!("this is not YAML: {}", error.info()));
+                return None;
+            }
+        };
+        let at = position(span);
+        let done = match event {
+            Event::DocumentStart(_) if root.is_some() => {
+                problems
+                    .add(at, "several documents in one file are not supported")
+                    .hint = Some("remove the `---`, or write two files".into());
+                return root;
+            }
+            Event::Alias(_) => {
+                problems.add(at, "aliases are not supported").hint = Some("write the value out".into());
+                Node {
+                    at,
+                    kind: Kind::Unusable,
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = matches!(style, ScalarStyle::Plain);
+                let usable = plain_yaml(at, anchor, tag.is_some(), problems);
+                let kind = match text.as_ref() {
+                    _ if !usable => Kind::Unusable,
+                    "" | "~" | "null" if plain => Kind::Null,
+                    text => Kind::Scalar(text.to_owned()),
+                };
+                Node { at, kind }
+            }
+            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag)
+                if open.len() == MAX_DEPTH =>
+            {
+                let _ = (anchor, tag);
+                problems.add(at, format!("nested deeper than {MAX_DEPTH} levels"));
+                return None;
+            }
+            Event::SequenceStart(anchor, tag) => {
+                plain_yaml(at, anchor, tag.is_some(), problems);
+                open.push(Open::List(at, Vec::new()));
+                continue;
+            }
+            Event::MappingStart(anchor, tag) => {
+                plain_yaml(at, anchor, tag.is_some(), problems);
+                open.push(Open::Map(at, Vec::new(), None));
+                continue;
+            }
+            Event::SequenceEnd | Event::MappingEnd => match open.pop() {
+                Some(Open::List(at, items)) => Node {
+                    at,
+                    kind: Kind::List(items),
+                },
+                Some(Open::Map(at, entries, _)) => Node {
+                    at,
+                    kind: Kind::Map(entries),
+                },
+                None => continue,
+            },
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => {
+                continue;
+            }
+        };
+        match open.last_mut() {
+            None => root = Some(done),
+            Some(Open::List(_, items)) => items.push(done),
+            Some(Open::Map(_, entries, key)) => match key.take() {
+                None => *key = Some(done),
+                Some(key) => entries.extend(entry(key, done, entries, problems)),
+            },
+        }
+    }
+    if root.is_none() {
+        problems.add(At::START, "the file is empty");
+    }
+    root
+}
+
+/// A key and its value, unless the key is of a kind we refuse.
+fn entry(key: Node, value: Node, before: &[Entry], problems: &mut Problems) -> Option<Entry> {
+    let text = match key.kind {
+        Kind::Scalar(text) => text,
+        Kind::Unusable => return None,
+        Kind::Null | Kind::List(_) | Kind::Map(_) => {
+            problems.add(key.at, "a key must be a word");
+            return None;
+        }
+    };
+    if text == "<<" {
+        problems.add(key.at, "merge keys are not supported").hint = Some("write the keys out".into());
+        return None;
+    }
+    if let Some(first) = before.iter().find(|e| e.key == text) {
+        problems.add(key.at, format!("duplicate key `{text}`")).hint =
+            Some(format!("it is first given at {}", first.key_at));
+        return None;
+    }
+    Some(Entry {
+        key: text,
+        key_at: key.at,
+        value,
+    })
+}
+
+/// Reports anchors and tags.
+fn plain_yaml(at: At, anchor: usize, tagged: bool, problems: &mut Problems) -> bool {
+    if anchor > 0 {
+        problems.add(at, "anchors are not supported").hint = Some("remove the `&name`".into());
+    }
+    if tagged {
+        problems.add(at, "tags are not supported").hint = Some("remove the `!tag`".into());
+    }
+    anchor == 0 && !tagged
+}
+
+fn position(span: Span) -> At {
+    At::new(span.start.line(), span.start.col() + 1)
+}

@@ -1,0 +1,325 @@
+//! Keeps the target's topics like the source's: read both sides → plan (pure) → apply the differences.
+//!
+//! Every call here blocks. Back-off and the interval belong to the caller.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::error::{Code, Error, Result};
+use crate::kafka::admin::{Admin, ConfigOp, NewTopic};
+use crate::replication_policy;
+use crate::topology::{FlowSpec, SyncMode};
+
+pub mod plan;
+
+pub use plan::{Change, OwnedKeys, Plan, Rules, TopicView, plan};
+
+/// Longest wait for one answer of a cluster.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What both sides look like.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The selected topics: name on the source → name on the target.
+    pub topics: BTreeMap<String, String>,
+    /// Topics of the source that are not copied, and why.
+    pub excluded: BTreeMap<String, String>,
+    /// Selected topics by their names on the source.
+    pub source: plan::Views,
+    /// Their counterparts by their names on the target; absent if they do not exist.
+    pub target: plan::Views,
+    /// Brokers alive on the target.
+    pub live_brokers: usize,
+}
+
+/// Reads both sides.
+///
+/// # Errors
+/// When a cluster cannot be asked at all. Errors of single topics are inside the reading.
+pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec) -> Result<Reading> {
+    let names = source.list_topics(TIMEOUT)?;
+    let (topics, excluded) = replication_policy::select(
+        flow.replication_policy,
+        &flow.topics,
+        &flow.id.source,
+        &flow.id.target,
+        names.keys().map(String::as_str),
+    );
+    let from: Vec<&str> = topics.keys().map(String::as_str).collect();
+    let to: Vec<&str> = topics.values().map(String::as_str).collect();
+    let mut present = views(target, &to)?;
+    present.retain(|_, view| !matches!(view, Err(e) if e.code == Code::TargetTopicMissing));
+    Ok(Reading {
+        source: views(source, &from)?,
+        target: present,
+        live_brokers: target.brokers(TIMEOUT)?,
+        excluded: excluded
+            .into_iter()
+            .map(|(name, why)| (name, why.to_string()))
+            .collect(),
+        topics,
+    })
+}
+
+fn views(admin: &Admin, names: &[&str]) -> Result<plan::Views> {
+    let mut configs = admin.describe_configs(names, TIMEOUT)?;
+    let topics = admin.describe_topics(names, TIMEOUT)?;
+    // A topic is missing in one of the answers only if it came or went between them.
+    Ok(topics
+        .into_iter()
+        .filter_map(|(name, topic)| {
+            let configs = configs.remove(&name)?;
+            let view = topic.and_then(|topic| {
+                Ok(TopicView {
+                    id: topic.id,
+                    partitions: topic.partitions,
+                    replication_factor: topic.replication_factor,
+                    configs: configs?,
+                })
+            });
+            Some((name, view))
+        })
+        .collect())
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The changes that are done. A topic that had to be created without its settings shows none here; those
+    /// that were set afterwards follow one by one.
+    pub changed: Vec<Change>,
+    /// What failed, one line each.
+    pub errors: Vec<String>,
+}
+
+impl Applied {
+    fn note(&mut self, change: Change, outcome: Result<()>) {
+        match outcome {
+            Ok(()) => self.changed.push(change),
+            Err(error) => self.errors.push(plan::error_line(change, &error)),
+        }
+    }
+}
+
+/// Applies a plan to the target as far as possible: a topic or setting that is refused holds back no other.
+/// When the cluster goes away in between, the rest is left for the next pass.
+pub fn apply(admin: &Admin, plan: &Plan) -> Applied {
+    let mut applied = Applied::default();
+    let mut steps = || -> Result<()> {
+        let mut settings = create(admin, plan, &mut applied)?;
+        grow(admin, plan, &mut applied)?;
+        settings.extend(plan.changes.iter().cloned());
+        alter(&settings, &mut applied, |batch| {
+            admin.incremental_alter_configs(batch, TIMEOUT)
+        })
+    };
+    if let Err(error) = steps() {
+        applied.errors.push(plan::error_line("config sync", &error));
+    }
+    applied
+}
+
+/// Creates the missing topics. One that is refused with its settings is created without them, and they are
+/// returned, to be set one by one.
+fn create(admin: &Admin, plan: &Plan, applied: &mut Applied) -> Result<Vec<Change>> {
+    let wanted: Vec<NewTopic> = plan.changes.iter().filter_map(new_topic).collect();
+    let mut outcomes = admin.create_topics(&wanted, TIMEOUT)?;
+    let mut refused = Vec::new();
+    for topic in wanted {
+        match take(&mut outcomes, &topic.name) {
+            Err(error) if error.code == Code::TargetSettingRefused && !topic.configs.is_empty() => {
+                refused.push(topic);
+            }
+            outcome => applied.note(creation(topic), outcome),
+        }
+    }
+    let mut settings = Vec::new();
+    let mut bare = Vec::new();
+    for mut topic in refused {
+        let configs = std::mem::take(&mut topic.configs);
+        settings.extend(configs.into_iter().map(|(key, value)| Change::SetConfig {
+            topic: topic.name.clone(),
+            key,
+            value,
+            was: None,
+        }));
+        bare.push(topic);
+    }
+    let mut outcomes = admin.create_topics(&bare, TIMEOUT)?;
+    for topic in bare {
+        let outcome = take(&mut outcomes, &topic.name);
+        if outcome.is_err() {
+            settings.retain(|change| change.topic() != topic.name);
+        }
+        applied.note(creation(topic), outcome);
+    }
+    Ok(settings)
+}
+
+fn new_topic(change: &Change) -> Option<NewTopic> {
+    match change {
+        Change::CreateTopic {
+            topic,
+            partitions,
+            replication_factor,
+            configs,
+        } => Some(NewTopic {
+            name: topic.clone(),
+            partitions: *partitions,
+            replication_factor: *replication_factor,
+            configs: configs.clone(),
+        }),
+        _ => None,
+    }
+}
+
+fn creation(topic: NewTopic) -> Change {
+    Change::CreateTopic {
+        topic: topic.name,
+        partitions: topic.partitions,
+        replication_factor: topic.replication_factor,
+        configs: topic.configs,
+    }
+}
+
+fn grow(admin: &Admin, plan: &Plan, applied: &mut Applied) -> Result<()> {
+    let growth = |change: &Change| match change {
+        Change::GrowPartitions { topic, to, .. } => Some((topic.clone(), *to)),
+        _ => None,
+    };
+    let wanted: Vec<_> = plan.changes.iter().filter_map(growth).collect();
+    let mut outcomes = admin.grow_topics(&wanted, TIMEOUT)?;
+    for change in plan.changes.iter().filter(|change| growth(change).is_some()) {
+        applied.note(change.clone(), take(&mut outcomes, change.topic()));
+    }
+    Ok(())
+}
+
+type Alterations = BTreeMap<String, Vec<ConfigOp>>;
+type Outcomes = BTreeMap<String, Result<()>>;
+
+/// Changes settings, all of a topic at once. Kafka takes all changes of a topic or none, so where one is
+/// refused they are repeated one by one: in rounds that hold one change of every such topic, so that the
+/// number of requests depends on the settings of a topic and not on the number of topics.
+fn alter(
+    changes: &[Change],
+    applied: &mut Applied,
+    mut send: impl FnMut(&Alterations) -> Result<Outcomes>,
+) -> Result<()> {
+    let mut topics: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
+    for change in changes.iter().filter(|change| operation(change).is_some()) {
+        topics.entry(change.topic()).or_default().push(change);
+    }
+    let mut outcomes = send(&alterations(
+        topics.iter().map(|(topic, all)| (*topic, all.as_slice())),
+    ))?;
+    topics.retain(|topic, all| match take(&mut outcomes, topic) {
+        Err(error) if error.code == Code::TargetSettingRefused && 1 < all.len() => true,
+        outcome => {
+            for change in all {
+                applied.note((*change).clone(), outcome.clone());
+            }
+            false
+        }
+    });
+    let rounds = topics.values().map(Vec::len).max().unwrap_or(0);
+    for round in 0..rounds {
+        let batch: BTreeMap<&str, &Change> = topics
+            .iter()
+            .filter_map(|(topic, all)| Some((*topic, *all.get(round)?)))
+            .collect();
+        let single = batch
+            .iter()
+            .map(|(topic, change)| (*topic, std::slice::from_ref(change)));
+        let mut outcomes = send(&alterations(single))?;
+        for (topic, change) in batch {
+            applied.note(change.clone(), take(&mut outcomes, topic));
+        }
+    }
+    Ok(())
+}
+
+fn alterations<'a>(topics: impl Iterator<Item = (&'a str, &'a [&'a Change])>) -> Alterations {
+    topics
+        .map(|(topic, changes)| {
+            let operations = changes.iter().filter_map(|change| operation(change)).collect();
+            (topic.to_owned(), operations)
+        })
+        .collect()
+}
+
+fn operation(change: &Change) -> Option<ConfigOp> {
+    match change {
+        Change::SetConfig { key, value, .. } => Some(ConfigOp::Set(key.clone(), value.clone())),
+        Change::DeleteConfig { key, .. } => Some(ConfigOp::Delete(key.clone())),
+        Change::CreateTopic { .. } | Change::GrowPartitions { .. } => None,
+    }
+}
+
+fn take(outcomes: &mut Outcomes, topic: &str) -> Result<()> {
+    outcomes.remove(topic).unwrap_or_else(|| {
+        let detail = format!("the answer does not mention {topic}");
+        Err(Error::new(Code::TargetUnexpected, detail))
+    })
+}
+
+/// The config syncer of one flow.
+#[derive(Debug)]
+pub struct Syncer {
+    source: Admin,
+    target: Admin,
+    flow: FlowSpec,
+    rules: Rules,
+    owned: OwnedKeys,
+}
+
+/// One pass of the syncer.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// Both sides before anything was changed.
+    pub reading: Reading,
+    /// What was wanted.
+    pub plan: Plan,
+    /// What was done; `None` in a pass that only looks.
+    pub applied: Option<Applied>,
+}
+
+impl Syncer {
+    /// A syncer for `flow`, with a client for each side.
+    pub fn new(source: Admin, target: Admin, flow: FlowSpec) -> Self {
+        Self {
+            rules: Rules::new(&flow.config_sync),
+            source,
+            target,
+            flow,
+            owned: OwnedKeys::default(),
+        }
+    }
+
+    /// Reads, plans and, with `apply` and unless the flow is in mode `report`, applies.
+    ///
+    /// # Errors
+    /// When a cluster cannot be asked at all. Errors of single topics are in the pass.
+    pub fn pass(&mut self, apply: bool) -> Result<Pass> {
+        let reading = read(&self.source, &self.target, &self.flow)?;
+        let Reading {
+            topics,
+            source,
+            target,
+            live_brokers,
+            ..
+        } = &reading;
+        self.owned.observe(&self.rules, topics, source, target);
+        let plan = plan(&self.rules, topics, source, target, *live_brokers, &self.owned);
+        let applied = (apply && self.flow.config_sync.mode == SyncMode::Apply)
+            .then(|| self::apply(&self.target, &plan));
+        if let Some(applied) = &applied {
+            self.owned.record(&applied.changed);
+        }
+        Ok(Pass {
+            reading,
+            plan,
+            applied,
+        })
+    }
+}

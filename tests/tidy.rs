@@ -1,0 +1,199 @@
+//! The rules of the source tree that the compiler does not know. Each failure says what to do.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use causeway::error::Code;
+use causeway::metrics;
+
+/// Modules, lowest layer first. A module names modules of lower layers only.
+const LAYERS: &[&[&str]] = &[
+    &["error", "status", "telemetry"],
+    &["kafka"],
+    &["replication_policy"],
+    &["config"],
+    &["topology"],
+    &["metrics"],
+    &["flow", "config_sync"],
+    &["supervisor"],
+    &["api"],
+    &["cli"],
+];
+
+/// The only files that may talk to librdkafka's C interface themselves.
+const UNSAFE: &[&str] = &[
+    "src/kafka/admin.rs",
+    "src/kafka/consumer.rs",
+    "src/kafka/handle.rs",
+    "src/kafka/producer.rs",
+];
+
+/// Every source file with its path below the package and its text.
+fn sources() -> Vec<(String, String)> {
+    fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).expect("a readable directory") {
+            let path = entry.expect("a readable entry").path();
+            if path.is_dir() {
+                collect(&path, files);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    files.sort();
+    files
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            let path = path.strip_prefix(root).expect("below the package");
+            (path.to_str().expect("UTF-8").to_owned(), text)
+        })
+        .collect()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+}
+
+/// The text without its comment lines.
+fn code(text: &str) -> String {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// `src/flow/task.rs` belongs to `flow`.
+fn module(path: &str) -> &str {
+    let inside = path.strip_prefix("src/").expect("a source file");
+    inside.split(['/', '.']).next().expect("split gives one part")
+}
+
+/// The top-level modules named as `crate::name` or inside `crate::{…}`.
+fn named(code: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for (start, found) in code.match_indices("crate::") {
+        let rest = &code[start + found.len()..];
+        match rest.strip_prefix('{') {
+            None => names.extend(first_word(rest)),
+            Some(group) => {
+                let mut depth = 0;
+                let mut expects_name = true;
+                for (at, c) in group.char_indices() {
+                    match c {
+                        '}' if depth == 0 => break,
+                        '{' => depth += 1,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => expects_name = true,
+                        c if expects_name && c.is_alphabetic() => {
+                            names.extend(first_word(&group[at..]));
+                            expects_name = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    names
+}
+
+fn first_word(text: &str) -> Option<&str> {
+    let end = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
+    (0 < end).then(|| &text[..end])
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+#[test]
+fn the_scanner_finds_the_modules_a_file_names() {
+    let text = "use crate::kafka::{client, admin};\nuse crate::{error::Code, flow::{task, x}, api};\ncrate::cli";
+    let expected = BTreeSet::from(["api", "cli", "error", "flow", "kafka"]);
+    assert_eq!(named(text), expected);
+}
+
+#[test]
+fn a_module_names_only_lower_layers() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = module(&path);
+        if ["lib", "main"].contains(&module) {
+            continue;
+        }
+        let Some(own) = layer(module) else {
+            wrong.push(format!("{path}: `{module}` has no place in LAYERS; give it one"));
+            continue;
+        };
+        for name in named(&code(&text)) {
+            if name != module && layer(name).is_none_or(|it| own <= it) {
+                wrong.push(format!(
+                    "{path}: `{module}` must not name `{name}`; move what it needs to a lower layer"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_stays_at_the_c_interface_and_gives_its_reason() {
+    for (path, text) in sources() {
+        let lines: Vec<_> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let words = line.split("//").next().unwrap_or_default();
+            let block = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"]
+                .iter()
+                .any(|form| words.contains(form));
+            if !block {
+                continue;
+            }
+            let at = format!("{path}:{}", number + 1);
+            assert!(UNSAFE.contains(&path.as_str()), "{at}: unsafe code belongs into {UNSAFE:?}");
+            let reason = lines[number.saturating_sub(8)..=number]
+                .iter()
+                .any(|line| line.contains("SAFETY:"));
+            assert!(reason, "{at}: say above why this is sound, with `// SAFETY:`");
+        }
+    }
+}
+
+#[test]
+fn every_error_code_is_listed_and_documented() {
+    let text = read("src/error.rs");
+    let (_, table) = text.split_once("pub fn page(self)").expect("the table of pages");
+    let (table, _) = table.split_once("\n    }\n").expect("the end of the table");
+    let rows = table.matches("Code::").count();
+    assert_eq!(rows, Code::ALL.len(), "add the new code to Code::ALL");
+
+    let readme = read("README.md");
+    for code in Code::ALL {
+        let page = code.page();
+        let row = format!("| {} | {} | {:?} | {} |", page.id, page.name, page.remedy, page.advice);
+        assert!(readme.contains(&row), "the README's table of errors lacks this row:\n{row}");
+    }
+}
+
+#[test]
+fn every_metric_is_in_the_readme() {
+    let readme = read("README.md");
+    for it in metrics::ALL {
+        let labels = it.labels.join(", ");
+        let row = format!("| `{}` | {} | {labels} | {} |", it.name, it.unit, it.help);
+        assert!(readme.contains(&row), "the README's table of metrics lacks this row:\n{row}");
+    }
+    let known: BTreeSet<_> = metrics::ALL.iter().map(|it| it.name).collect();
+    for name in readme
+        .split('`')
+        .filter(|word| word.starts_with("causeway_") && !word.contains(['{', ' ', '*']))
+    {
+        assert!(known.contains(name), "the README names {name}, which does not exist");
+    }
+}
