@@ -1,7 +1,686 @@
-//! One replication flow.
+//! One replication flow in this daemon: its membership, its tasks, its config syncer, its status.
+//!
+//! ```text
+//!  Flow (tokio)
+//!   ├─ Membership (thread)   which tasks are ours          group on the target
+//!   ├─ TaskHandle × n        one OS thread each            copies records
+//!   ├─ sync loop             every config_sync.interval    Syncer → View (what the tasks read)
+//!   └─ watch loop            every second                  source ends → lag, status, metrics
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, error, info, warn};
+
+use crate::config_sync::{Pass, Syncer};
+use crate::error::{Code, Error, Result, Side};
+use crate::kafka::admin::{Admin, NewTopic, OffsetSpec};
+use crate::kafka::client::{ClusterConnection, TaskMemory};
+use crate::kafka::{TopicId, TopicPartition};
+use crate::metrics::{ConfigSyncMetrics, FlowMetrics, PARTITION_STATES, PartitionMetrics};
+use crate::status::{ConfigSyncStatus, FlowStatus};
+use crate::topology::{Delivery, FlowSpec, SyncMode};
+
+use lag::LagClock;
+use membership::{Membership, Ownership};
+use task_thread::{TaskEnd, TaskHandle, task_of};
+use throttle::FlowThrottle;
 
 pub mod engine;
+pub mod lag;
+pub mod membership;
 pub mod offset_map;
 pub mod progress;
+pub mod slot;
 pub mod start;
 pub mod task;
+pub mod task_thread;
+pub mod throttle;
+
+/// How long a question to a cluster may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often source ends are asked for and the status is put together.
+const WATCH: Duration = Duration::from_secs(1);
+/// Source ends older than this are unknown.
+const ENDS_FRESH: Duration = Duration::from_secs(5);
+/// Longest pause between passes of the config syncer after errors.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What the tasks of a flow share.
+#[derive(Debug)]
+pub struct FlowContext {
+    /// What the flow is.
+    pub spec: FlowSpec,
+    /// Where records come from.
+    pub source: ClusterConnection,
+    /// Where they go.
+    pub target: ClusterConnection,
+    /// Asks the source.
+    pub source_admin: Admin,
+    /// Asks and changes the target.
+    pub target_admin: Admin,
+    /// What each task may hold.
+    pub memory: TaskMemory,
+    /// Limits of the flow.
+    pub throttle: FlowThrottle,
+    /// Metrics of the flow.
+    pub metrics: FlowMetrics,
+    /// The partitions that can be copied; replaced as a whole by the sync loop.
+    pub view: ArcSwapOption<View>,
+}
+
+/// What can be copied at the moment: selected, and present on both sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// By source partition.
+    pub partitions: BTreeMap<TopicPartition, Route>,
+    /// Tasks of the flow: the partition count of its progress topic.
+    pub tasks: u32,
+    /// Kafka's id of the source cluster.
+    pub source_cluster_id: String,
+    /// Kafka's id of the target cluster.
+    pub target_cluster_id: String,
+}
+
+/// Where a source partition goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Topic on the target.
+    pub remote: String,
+    /// Kafka's id of the source topic.
+    pub topic_id: TopicId,
+}
+
+/// A flow that runs until it is drained.
+#[derive(Debug)]
+pub struct Flow {
+    context: Arc<FlowContext>,
+    shared: Arc<Mutex<Shared>>,
+    drain: CancellationToken,
+    runner: JoinHandle<()>,
+}
+
+/// What the parts of a flow tell each other and the status.
+#[derive(Debug, Default)]
+struct Shared {
+    tasks: BTreeMap<u32, TaskHandle>,
+    tasks_total: Option<u32>,
+    /// Why the flow is not running yet.
+    trouble: Option<Error>,
+    joined: bool,
+    draining: bool,
+    stopped: bool,
+    panicked: bool,
+    sync: Option<SyncReport>,
+    ends: BTreeMap<TopicPartition, i64>,
+    ends_at: Option<Instant>,
+    clocks: BTreeMap<TopicPartition, LagClock>,
+    gauges: BTreeMap<TopicPartition, PartitionMetrics>,
+}
+
+#[derive(Debug)]
+struct SyncReport {
+    at: Option<Instant>,
+    status: ConfigSyncStatus,
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Flow {
+    /// Starts a flow. Nothing is contacted before this.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the settings of a cluster.
+    pub fn start(
+        spec: FlowSpec,
+        source: ClusterConnection,
+        target: ClusterConnection,
+        memory: TaskMemory,
+        instance: &str,
+    ) -> Result<Self> {
+        let client_id = spec.id.group();
+        let context = Arc::new(FlowContext {
+            source_admin: Admin::new(&source, &client_id, Side::Source)?,
+            target_admin: Admin::new(&target, &client_id, Side::Target)?,
+            throttle: FlowThrottle::new(spec.throttle),
+            metrics: FlowMetrics::new(&spec.id),
+            view: ArcSwapOption::empty(),
+            spec,
+            source,
+            target,
+            memory,
+        });
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let drain = CancellationToken::new();
+        let span = tracing::info_span!("flow", topology = %context.spec.id.topology, flow = %context.spec.id);
+        let runner = Runner {
+            context: context.clone(),
+            shared: shared.clone(),
+            drain: drain.clone(),
+            instance: instance.to_owned(),
+        };
+        let runner = tokio::spawn(runner.run().instrument(span));
+        Ok(Self { context, shared, drain, runner })
+    }
+
+    /// Asks every part to finish what it has begun.
+    pub fn drain(&self) {
+        lock(&self.shared).draining = true;
+        self.drain.cancel();
+    }
+
+    /// Whether everything has ended after [`Flow::drain`].
+    pub fn is_stopped(&self) -> bool {
+        self.runner.is_finished()
+    }
+
+    /// Whether a part of the flow panicked at any time: a bug.
+    pub fn has_panicked(&self) -> bool {
+        lock(&self.shared).panicked
+    }
+
+    /// Names what has not ended yet.
+    pub fn late(&self) -> Vec<String> {
+        let id = &self.context.spec.id;
+        let shared = lock(&self.shared);
+        let tasks = shared.tasks.iter().filter(|(_, handle)| !handle.is_finished());
+        tasks
+            .map(|(task, handle)| {
+                let bytes = handle.status().in_flight_bytes;
+                format!("{} {id} task {task}: {bytes} bytes in flight", id.topology)
+            })
+            .collect()
+    }
+
+    /// The flow as it is now.
+    pub fn status(&self) -> FlowStatus {
+        status(&self.context, &lock(&self.shared), Instant::now())
+    }
+}
+
+/// Drives one flow.
+struct Runner {
+    context: Arc<FlowContext>,
+    shared: Arc<Mutex<Shared>>,
+    drain: CancellationToken,
+    instance: String,
+}
+
+impl Runner {
+    async fn run(self) {
+        let Some(tasks_total) = self.prepare().await else {
+            lock(&self.shared).stopped = true;
+            return;
+        };
+        lock(&self.shared).tasks_total = Some(tasks_total);
+        let (context, shared, drain) = (self.context.clone(), self.shared.clone(), self.drain.clone());
+        let sync = tokio::spawn(sync_loop(context, shared, drain, tasks_total).in_current_span());
+        let watch = tokio::spawn(watch_loop(self.context.clone(), self.shared.clone()).in_current_span());
+        self.own_tasks(tasks_total).await;
+        lock(&self.shared).stopped = true;
+        watch.abort();
+        if let Err(e) = sync.await
+            && e.is_panic()
+        {
+            lock(&self.shared).panicked = true;
+        }
+    }
+
+    /// Creates the flow's own topics, with patience. `None`: asked to drain meanwhile.
+    async fn prepare(&self) -> Option<u32> {
+        let mut pause = Duration::from_millis(250);
+        loop {
+            let context = self.context.clone();
+            match blocking(move || ensure_state_topics(&context)).await {
+                Ok(tasks) => {
+                    if tasks != self.context.spec.tasks {
+                        warn!(
+                            tasks,
+                            configured = self.context.spec.tasks,
+                            "the number of tasks is fixed when a flow is created; the configured one is ignored"
+                        );
+                    }
+                    lock(&self.shared).trouble = None;
+                    return Some(tasks);
+                }
+                Err(error) => {
+                    warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "the flow cannot start yet");
+                    lock(&self.shared).trouble = Some(error);
+                }
+            }
+            tokio::select! {
+                () = self.drain.cancelled() => return None,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
+            }
+        }
+    }
+
+    /// Runs the tasks that the group gives us, until drained.
+    async fn own_tasks(&self, tasks_total: u32) {
+        let spec = &self.context.spec;
+        let all: BTreeSet<u32> = (0..tasks_total).collect();
+        // An early start is safe because tasks fence each other; it saves the broker's initial rebalance
+        // delay, which only ever applies to a group without members.
+        let context = self.context.clone();
+        let alone = blocking(move || context.target_admin.group_members(&context.spec.id.group(), ADMIN_TIMEOUT));
+        let mut owned = match alone.await {
+            Ok(0) => all.clone(),
+            Ok(_) => BTreeSet::new(),
+            Err(error) => {
+                debug!(%error, "whether the group has members is not known");
+                BTreeSet::new()
+            }
+        };
+        let (events, mut ownership) = mpsc::unbounded_channel();
+        let label = format!("{} {}", spec.id.topology, spec.id);
+        let config = self.context.target.member(&label, &spec.id.group(), &self.instance);
+        let joined = Membership::join(&config, &spec.id.progress_topic(), &label, move |event| {
+            // The receiver is gone only while everything ends.
+            let _ = events.send(event);
+        });
+        let membership = match joined {
+            Ok(membership) => membership,
+            Err(e) => {
+                let error = Error::new(Code::TargetAuthentication, e.to_string());
+                error!(%error, "the flow cannot join its group");
+                lock(&self.shared).trouble = Some(error);
+                return self.drain.cancelled().await;
+            }
+        };
+        let mut joined = false;
+        let mut releasing = BTreeSet::new();
+        let mut given_up: BTreeMap<u32, Instant> = BTreeMap::new();
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(event) = ownership.recv() => match event {
+                    Ownership::Gained(tasks) => {
+                        if !joined {
+                            owned.clear();
+                        }
+                        joined = true;
+                        lock(&self.shared).joined = true;
+                        owned.extend(tasks);
+                    }
+                    Ownership::Revoked(tasks) => {
+                        owned.retain(|task| !tasks.contains(task));
+                        releasing.extend(tasks);
+                    }
+                },
+                _ = tick.tick() => {}
+            }
+            let draining = self.drain.is_cancelled();
+            let now = Instant::now();
+            let ended: Vec<(u32, TaskHandle)> = {
+                let mut shared = lock(&self.shared);
+                for (task, handle) in &shared.tasks {
+                    if draining || !owned.contains(task) {
+                        handle.drain();
+                    }
+                }
+                if !draining {
+                    for task in &owned {
+                        if shared.tasks.contains_key(task) || given_up.get(task).is_some_and(|at| now < *at) {
+                            continue;
+                        }
+                        shared.tasks.insert(*task, TaskHandle::start(self.context.clone(), *task));
+                    }
+                }
+                let done: Vec<u32> =
+                    shared.tasks.iter().filter(|(_, handle)| handle.is_finished()).map(|(task, _)| *task).collect();
+                done.into_iter().filter_map(|task| shared.tasks.remove_entry(&task)).collect()
+            };
+            for (task, handle) in ended {
+                match handle.join() {
+                    Some(TaskEnd::Drained) => {}
+                    // Before the join is complete the other owner is as good as we are; after it, the group
+                    // says that the task is ours, and starting again fences whoever is mistaken.
+                    Some(TaskEnd::GivenUp) if joined => {
+                        given_up.insert(task, now + Duration::from_secs(1));
+                    }
+                    Some(TaskEnd::GivenUp) => {
+                        owned.remove(&task);
+                    }
+                    None => {
+                        error!(task, code = %Code::Panicked, "a task panicked");
+                        lock(&self.shared).panicked = true;
+                        given_up.insert(task, now + Duration::from_secs(10));
+                    }
+                }
+            }
+            let running = |task: &u32| lock(&self.shared).tasks.contains_key(task);
+            let free: BTreeSet<u32> = releasing.iter().copied().filter(|task| !running(task)).collect();
+            if !free.is_empty() {
+                releasing.retain(|task| !free.contains(task));
+                membership.release(free);
+            }
+            if draining && lock(&self.shared).tasks.is_empty() {
+                break;
+            }
+        }
+        // Leaving closes a consumer, which may wait for the target.
+        let left = tokio::task::spawn_blocking(move || drop(membership));
+        if tokio::time::timeout(Duration::from_secs(2), left).await.is_err() {
+            debug!("the group will notice by its session timeout that we left");
+        }
+    }
+}
+
+/// Runs a blocking call of a client away from the runtime's threads.
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => result,
+        Err(e) => Err(Error::new(Code::Panicked, e.to_string())),
+    }
+}
+
+/// Creates the progress and offset-map topics where they do not exist; returns the number of tasks.
+fn ensure_state_topics(context: &FlowContext) -> Result<u32> {
+    let (admin, id) = (&context.target_admin, &context.spec.id);
+    let names = [id.progress_topic(), id.offset_map_topic()];
+    let known = |admin: &Admin| -> Result<Option<u32>> {
+        let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+        let described = admin.describe_topics(&asked, ADMIN_TIMEOUT)?;
+        let mut tasks = None;
+        for name in names.iter().rev() {
+            match described.get(name) {
+                Some(Ok(topic)) => tasks = Some(topic.partitions as u32),
+                Some(Err(e)) if e.code == Code::TargetTopicMissing => return Ok(None),
+                Some(Err(e)) => return Err(e.clone()),
+                None => return Ok(None),
+            }
+        }
+        Ok(tasks)
+    };
+    if let Some(tasks) = known(admin)? {
+        return Ok(tasks);
+    }
+    let brokers = admin.brokers(ADMIN_TIMEOUT)? as i32;
+    let replication_factor = context.spec.config_sync.replication_factor.unwrap_or(3).min(brokers);
+    let topics = names.clone().map(|name| NewTopic {
+        name,
+        partitions: context.spec.tasks as i32,
+        replication_factor,
+        configs: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
+    });
+    for (name, created) in admin.create_topics(&topics, ADMIN_TIMEOUT)? {
+        created.map_err(|e| Error::new(e.code, format!("creating {name}: {}", e.detail)))?;
+    }
+    // The new topics take a moment to reach every broker's metadata.
+    let deadline = Instant::now() + ADMIN_TIMEOUT;
+    loop {
+        if let Some(tasks) = known(admin)? {
+            info!(tasks, "flow created on the target");
+            return Ok(tasks);
+        }
+        if deadline <= Instant::now() {
+            return Err(Error::new(Code::TargetUnexpected, format!("{} do not appear", names.join(" and "))));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Keeps the target's topics like the source's, and the tasks' view up to date.
+async fn sync_loop(
+    context: Arc<FlowContext>,
+    shared: Arc<Mutex<Shared>>,
+    drain: CancellationToken,
+    tasks: u32,
+) {
+    let spec = &context.spec;
+    let metrics = ConfigSyncMetrics::new(&spec.id);
+    let mut cluster_ids: Option<(String, String)> = None;
+    let mut syncer = Syncer::new(spec);
+    let mut failures = 0u32;
+    loop {
+        // Whoever owns task 0 changes the target; everybody reads.
+        let apply = spec.config_sync.mode == SyncMode::Apply && lock(&shared).tasks.contains_key(&0);
+        let call = {
+            let (context, ids) = (context.clone(), cluster_ids.clone());
+            move || {
+                let ids = match ids {
+                    Some(ids) => ids,
+                    None => (
+                        context.source_admin.cluster_id(ADMIN_TIMEOUT)?,
+                        context.target_admin.cluster_id(ADMIN_TIMEOUT)?,
+                    ),
+                };
+                let pass = syncer.pass(&context.source_admin, &context.target_admin, apply);
+                Ok((syncer, ids, pass))
+            }
+        };
+        let result = match tokio::task::spawn_blocking(call).await {
+            Ok(Ok((returned, ids, pass))) => {
+                syncer = returned;
+                pass.map(|pass| (ids, pass))
+            }
+            Ok(Err(error)) => {
+                // The syncer went with the closure; what it knew is learned again by its next pass.
+                syncer = Syncer::new(spec);
+                Err(error)
+            }
+            Err(e) => {
+                syncer = Syncer::new(spec);
+                error!(code = %Code::Panicked, error = %e, "a pass of config sync panicked");
+                Err(Error::new(Code::Panicked, e.to_string()))
+            }
+        };
+        metrics.pass();
+        let mut pause = spec.config_sync.interval;
+        match result {
+            Ok((ids, pass)) => {
+                failures = 0;
+                report_pass(&shared, &metrics, spec, &pass);
+                let view = view(&pass, tasks, &ids);
+                cluster_ids = Some(ids);
+                let grown = context.view.load().as_ref().is_none_or(|old| **old != view);
+                if grown {
+                    info!(partitions = view.partitions.len(), "partitions that can be copied");
+                    context.view.store(Some(Arc::new(view)));
+                }
+                // What was just created can be copied at once.
+                if 0 < pass.applied.changed {
+                    pause = Duration::from_millis(100);
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                pause = (pause * 2u32.saturating_pow(failures.min(4) - 1)).min(LONGEST_PAUSE.max(pause));
+                warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "config sync failed");
+                metrics.errors(1);
+                let mut shared = lock(&shared);
+                let report = shared.sync.get_or_insert_with(|| SyncReport {
+                    at: None,
+                    status: ConfigSyncStatus { mode: mode(spec), ..ConfigSyncStatus::default() },
+                });
+                report.status.errors = vec![error.to_string()];
+            }
+        }
+        // Before the first task 0 runs, nothing was created: look again soon.
+        if !apply && spec.config_sync.mode == SyncMode::Apply && lock(&shared).sync.is_some() && failures == 0 {
+            pause = pause.min(Duration::from_millis(250)).max(Duration::from_millis(100));
+            if lock(&shared).joined {
+                pause = spec.config_sync.interval;
+            }
+        }
+        tokio::select! {
+            () = drain.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn mode(spec: &FlowSpec) -> String {
+    match spec.config_sync.mode {
+        SyncMode::Apply => "apply".into(),
+        SyncMode::Report => "report".into(),
+    }
+}
+
+/// Puts a pass into metrics, status and log.
+fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowSpec, pass: &Pass) {
+    let errors: Vec<String> = pass.plan.errors.iter().chain(&pass.applied.errors).cloned().collect();
+    let pending = pass.plan.changes.len() as u64 - pass.applied.changed as u64;
+    metrics.changes(pass.applied.changed as u64);
+    metrics.errors(errors.len() as u64);
+    metrics.pending(pending);
+    metrics.last_success(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()));
+    if 0 < pass.applied.changed {
+        for change in &pass.plan.changes {
+            info!(%change, "config sync");
+        }
+    }
+    let mut shared = lock(shared);
+    let known = shared.sync.as_ref().map(|report| report.status.errors.clone()).unwrap_or_default();
+    for error in errors.iter().filter(|error| !known.contains(error)) {
+        warn!(error, "config sync");
+    }
+    shared.sync = Some(SyncReport {
+        at: Some(Instant::now()),
+        status: ConfigSyncStatus {
+            mode: mode(spec),
+            seconds_since_last_pass: None,
+            pending_changes: pending,
+            errors,
+            warnings: pass.plan.warnings.clone(),
+            excluded: pass.reading.excluded.clone(),
+        },
+    });
+}
+
+/// The partitions that are selected and present on both sides.
+fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, String)) -> View {
+    let mut partitions = BTreeMap::new();
+    for (source, remote) in &pass.reading.topics {
+        let (Some(Ok(here)), Some(Ok(there))) =
+            (pass.reading.source.get(source), pass.reading.target.get(remote))
+        else {
+            continue;
+        };
+        let name: Arc<str> = source.as_str().into();
+        for partition in 0..here.partitions.min(there.partitions) {
+            let route = Route { remote: remote.clone(), topic_id: here.id.clone() };
+            partitions.insert(TopicPartition { topic: name.clone(), partition }, route);
+        }
+    }
+    View { partitions, tasks, source_cluster_id: source_id.clone(), target_cluster_id: target_id.clone() }
+}
+
+/// Asks for the source's ends and keeps lag and gauges up to date.
+async fn watch_loop(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
+    let mut tick = tokio::time::interval(WATCH);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(view) = context.view.load_full() else { continue };
+        let owned: BTreeSet<u32> = lock(&shared).tasks.keys().copied().collect();
+        let asked: Vec<_> = view
+            .partitions
+            .keys()
+            .filter(|tp| owned.contains(&task_of(tp, view.tasks)))
+            .map(|tp| (tp.clone(), OffsetSpec::Latest))
+            .collect();
+        if !asked.is_empty() {
+            let context = context.clone();
+            let call = move || context.source_admin.list_offsets(&asked, true, Duration::from_secs(3));
+            match blocking(call).await {
+                Ok(ends) => {
+                    let now = Instant::now();
+                    let mut shared = lock(&shared);
+                    shared.ends = ends.into_iter().filter_map(|(tp, end)| Some((tp, end.ok()?))).collect();
+                    shared.ends_at = Some(now);
+                    let Shared { ends, clocks, .. } = &mut *shared;
+                    clocks.retain(|tp, _| ends.contains_key(tp));
+                    for (tp, end) in ends {
+                        clocks.entry(tp.clone()).or_default().observe(*end, now);
+                    }
+                }
+                Err(error) => debug!(%error, "the source's ends are not known"),
+            }
+        }
+        let now = Instant::now();
+        let status = status(&context, &lock(&shared), now);
+        let partitions = || status.tasks.iter().flat_map(|task| &task.partitions);
+        for state in PARTITION_STATES {
+            context.metrics.partitions(state, partitions().filter(|it| it.state == state).count());
+        }
+        let mut shared = lock(&shared);
+        let mut gauges = std::mem::take(&mut shared.gauges);
+        for it in partitions() {
+            let tp = TopicPartition::new(it.topic.as_str(), it.partition);
+            let gauge =
+                gauges.remove(&tp).unwrap_or_else(|| PartitionMetrics::new(&context.spec.id, &it.topic, it.partition));
+            gauge.lag(it.lag_records, it.lag_seconds);
+            shared.gauges.insert(tp, gauge);
+        }
+        // A partition that went to another daemon is not ours to know.
+        gauges.values().for_each(|gauge| gauge.lag(None, None));
+    }
+}
+
+/// Puts the status of a flow together. Lag is unknown where the source's end has not been heard lately.
+fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
+    let fresh = shared.ends_at.is_some_and(|at| now.saturating_duration_since(at) <= ENDS_FRESH);
+    let mut tasks: Vec<_> = shared.tasks.values().map(TaskHandle::status).collect();
+    let (mut records, mut seconds) = (Some(0u64), Some(0f64));
+    for it in tasks.iter_mut().flat_map(|task| &mut task.partitions) {
+        let tp = TopicPartition::new(it.topic.as_str(), it.partition);
+        it.source_end_offset = shared.ends.get(&tp).copied();
+        if let (Some(next), Some(end)) = (it.next_source_offset, it.source_end_offset) {
+            it.lag_records = fresh.then(|| (end - next).max(0) as u64);
+            it.lag_seconds = shared.clocks.get(&tp).and_then(|clock| clock.age(next, now, fresh));
+        }
+        records = records.zip(it.lag_records).map(|(sum, lag)| sum + lag);
+        seconds = seconds.zip(it.lag_seconds).map(|(longest, lag)| longest.max(lag));
+    }
+    let known = !tasks.is_empty() && context.view.load().is_some();
+    let held = tasks.iter().flat_map(|task| &task.partitions).filter(|it| it.state != "running").count();
+    let failing = tasks.iter().find(|task| task.state == "backing_off");
+    let (state, reason) = if shared.stopped {
+        ("stopped", shared.trouble.as_ref().map(ToString::to_string))
+    } else if shared.draining {
+        ("draining", None)
+    } else if let Some(error) = &shared.trouble {
+        ("starting", Some(format!("{error}; {}", error.code.page().advice)))
+    } else if let Some(task) = failing {
+        ("degraded", task.reason.clone())
+    } else if tasks.is_empty() && shared.joined {
+        ("standby", Some("another daemon owns the tasks".to_owned()))
+    } else if tasks.is_empty() || context.view.load().is_none() || tasks.iter().any(|it| it.state == "starting") {
+        let waiting = shared.sync.as_ref().and_then(|report| report.status.errors.first().cloned());
+        ("starting", waiting)
+    } else if 0 < held {
+        ("degraded", Some(format!("{held} partitions are not running")))
+    } else {
+        ("running", None)
+    };
+    FlowStatus {
+        topology: context.spec.id.topology.clone(),
+        flow: context.spec.id.to_string(),
+        delivery: match context.spec.delivery {
+            Delivery::ExactlyOnce => "exactly_once".into(),
+            Delivery::AtLeastOnce => "at_least_once".into(),
+        },
+        state: state.into(),
+        reason,
+        tasks_total: shared.tasks_total,
+        lag_records: records.filter(|_| known),
+        lag_seconds: seconds.filter(|_| known),
+        config_sync: shared.sync.as_ref().map(|report| {
+            let mut status = report.status.clone();
+            let since = report.at.map(|at| now.saturating_duration_since(at).as_secs_f64());
+            status.seconds_since_last_pass = since;
+            status
+        }),
+        tasks,
+    }
+}

@@ -17,6 +17,9 @@ pub struct StoredProgress {
     pub next_target_offset: Option<i64>,
     /// Kafka's id of the source topic.
     pub topic_id: String,
+    /// Records written more than once by at-least-once delivery after crashes, since the flow was created.
+    #[serde(default)]
+    pub replayed_records: u64,
     /// Ranges that can no longer be copied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Gap>,

@@ -371,6 +371,15 @@ impl TaskState {
             .is_some_and(|it| it.stopped)
     }
 
+    /// Whether a stopped partition has nothing in flight and nothing to store, so that it may be assigned
+    /// again from its stored progress.
+    pub fn is_settled(&self, partition: PartitionId) -> bool {
+        self.partitions
+            .get(partition.0)
+            .and_then(Option::as_ref)
+            .is_none_or(|it| it.stopped && it.progress.is_idle() && !it.is_dirty())
+    }
+
     fn restart(&mut self, error: Error, actions: &mut Vec<Action>) {
         if !self.over {
             self.over = true;

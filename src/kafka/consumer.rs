@@ -51,7 +51,7 @@ impl Consumer {
         };
         let queue = Queue(NonNull::new(queue).ok_or("librdkafka gave the consumer no queue")?);
         Ok(Self {
-            batch: Vec::with_capacity(BATCH),
+            batch: Vec::with_capacity(BATCH + 1),
             queue,
             handle,
         })
@@ -85,26 +85,29 @@ impl Consumer {
         unsafe { outcome(sys::rd_kafka_incremental_unassign(self.handle.ptr(), list.ptr())) }
     }
 
-    /// Waits up to `timeout` for messages and hands out at most [`BATCH`] of them, in order.
+    /// Hands out at most [`BATCH`] messages, in order. Waits up to `timeout` only while there is none:
+    /// librdkafka's batch call alone would wait until the batch is full.
     pub fn take(&mut self, timeout: Duration) -> impl Iterator<Item = Message> {
-        let millis = timeout.as_millis().min(i32::MAX as u128) as i32;
-        // SAFETY: the buffer has room for BATCH pointers, librdkafka fills the first `n` with messages that
-        // we now own, and each is moved into a `Message`, which destroys it once.
+        self.fill();
+        if self.batch.is_empty() && !timeout.is_zero() {
+            let millis = timeout.as_millis().min(i32::MAX as u128) as i32;
+            // SAFETY: a valid queue; a message that is not null is ours from here on.
+            let first = unsafe { sys::rd_kafka_consume_queue(self.queue.0.as_ptr(), millis) };
+            if !first.is_null() {
+                self.fill();
+                self.batch.insert(0, first);
+            }
+        }
+        self.batch.drain(..).filter_map(|m| Some(Message { native: NonNull::new(m)?, not_send: PhantomData }))
+    }
+
+    fn fill(&mut self) {
+        // SAFETY: the buffer is empty and has room for BATCH pointers; librdkafka fills the first `n` with
+        // messages that we now own, and each is moved into a `Message`, which destroys it once.
         unsafe {
-            let n = sys::rd_kafka_consume_batch_queue(
-                self.queue.0.as_ptr(),
-                millis,
-                self.batch.as_mut_ptr(),
-                BATCH,
-            );
+            let n = sys::rd_kafka_consume_batch_queue(self.queue.0.as_ptr(), 0, self.batch.as_mut_ptr(), BATCH);
             self.batch.set_len(n.max(0) as usize);
         }
-        self.batch.drain(..).filter_map(|m| {
-            Some(Message {
-                native: NonNull::new(m)?,
-                not_send: PhantomData,
-            })
-        })
     }
 
     /// Errors of the client as a whole since the last call.

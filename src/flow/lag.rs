@@ -1,0 +1,81 @@
+//! How long the oldest record that is not copied has been waiting, from the source's ends alone. Pure.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Remembers when the source of one partition was seen to end where.
+///
+/// Record timestamps are the producers' business and may lie anywhere; when an end was seen is our own.
+#[derive(Debug, Default)]
+pub struct LagClock {
+    /// (end, first seen), both rising.
+    ends: VecDeque<(i64, Instant)>,
+}
+
+/// Ends remembered; beyond that every second one is forgotten, oldest first to blur.
+const ENDS: usize = 512;
+
+impl LagClock {
+    /// Notes that the partition ends at `end` now.
+    pub fn observe(&mut self, end: i64, now: Instant) {
+        if self.ends.back().is_some_and(|(last, _)| end < *last) {
+            // The log was truncated or made anew: what was remembered is about another one.
+            self.ends.clear();
+        }
+        if self.ends.back().is_none_or(|(last, _)| *last < end) {
+            self.ends.push_back((end, now));
+        }
+        if ENDS < self.ends.len() {
+            // Keep the first of each pair: an answer may only grow by blurring.
+            let mut keep = false;
+            self.ends.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+    }
+
+    /// Seconds since the oldest record at or behind `position` was first seen to exist; 0 when there is none.
+    ///
+    /// Without fresh knowledge of the end: `None` while nothing is known to wait, and still ageing otherwise.
+    pub fn age(&self, position: i64, now: Instant, fresh: bool) -> Option<f64> {
+        let waiting = self.ends.iter().find(|(end, _)| position < *end);
+        match waiting {
+            Some((_, seen)) => Some(now.saturating_duration_since(*seen).as_secs_f64()),
+            None if fresh && !self.ends.is_empty() => Some(Duration::ZERO.as_secs_f64()),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_ages_until_the_record_is_copied_and_is_never_zero_by_ignorance() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut clock = LagClock::default();
+        assert_eq!(clock.age(0, at(0), true), None);
+        clock.observe(10, at(1));
+        clock.observe(20, at(5));
+        assert_eq!(clock.age(10, at(9), true), Some(4.0));
+        assert_eq!(clock.age(9, at(9), true), Some(8.0));
+        assert_eq!(clock.age(20, at(9), true), Some(0.0));
+        assert_eq!(clock.age(20, at(9), false), None);
+        assert_eq!(clock.age(15, at(99), false), Some(94.0));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_blurring_only_makes_lag_look_older() {
+        let start = Instant::now();
+        let mut clock = LagClock::default();
+        for i in 0..10_000u64 {
+            clock.observe(i as i64 + 1, start + Duration::from_secs(i));
+        }
+        assert!(clock.ends.len() <= ENDS + 1);
+        let now = start + Duration::from_secs(10_000);
+        assert!(clock.age(5_000, now, true) >= Some(5_000.0));
+    }
+}

@@ -1,0 +1,184 @@
+//! Who owns which task: this daemon's membership of the consumer group whose partitions are the tasks.
+//!
+//! The group's topic is the flow's progress topic; owning partition *i* is owning task *i*. Rebalance
+//! callbacks only leave a note. The partition is handed back by `incremental_unassign` after its task has
+//! drained: the group waits for that call.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, Offset as RdOffset};
+use tracing::{debug, error, info, warn};
+
+/// What the group decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// These tasks are ours, besides those we own already. Sent once per join, even when empty.
+    Gained(BTreeSet<u32>),
+    /// These tasks go to somebody else once they are released.
+    Revoked(BTreeSet<u32>),
+}
+
+/// Membership of one flow's group. Leaves (without telling the group: membership is static) when dropped.
+#[derive(Debug)]
+pub struct Membership {
+    thread: Option<JoinHandle<()>>,
+    closing: Arc<AtomicBool>,
+    released: mpsc::Sender<BTreeSet<u32>>,
+}
+
+impl Membership {
+    /// Joins the group of `config` with the tasks of `topic`; reports to `notify` from a thread of its own.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the settings.
+    pub fn join(
+        config: &ClientConfig,
+        topic: &str,
+        label: &str,
+        notify: impl Fn(Ownership) + Send + 'static,
+    ) -> Result<Self, KafkaError> {
+        let closing = Arc::new(AtomicBool::new(false));
+        let notes = Notes { label: label.to_owned(), closing: closing.clone(), queue: Mutex::default() };
+        let consumer: BaseConsumer<Notes> = config.create_with_context(notes)?;
+        consumer.subscribe(&[topic])?;
+        let (released, releases) = mpsc::channel();
+        let member = Member { consumer, topic: topic.to_owned(), closing: closing.clone(), releases };
+        let thread = std::thread::Builder::new()
+            .name("membership".into())
+            .spawn(move || member.run(notify))
+            .expect("the system can start a thread");
+        Ok(Self { thread: Some(thread), closing, released })
+    }
+
+    /// Hands drained tasks back to the group.
+    pub fn release(&self, tasks: BTreeSet<u32>) {
+        // The thread is gone only while everything ends.
+        let _ = self.released.send(tasks);
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the membership thread panicked");
+        }
+    }
+}
+
+struct Member {
+    consumer: BaseConsumer<Notes>,
+    topic: String,
+    closing: Arc<AtomicBool>,
+    releases: mpsc::Receiver<BTreeSet<u32>>,
+}
+
+impl Member {
+    fn run(self, notify: impl Fn(Ownership)) {
+        while !self.closing.load(Ordering::SeqCst) {
+            // Partitions are paused, so nothing but events and errors comes.
+            if let Some(Err(e)) = self.consumer.poll(Duration::from_millis(50)) {
+                debug!(error = %e, "group membership");
+            }
+            for note in self.consumer.context().take() {
+                match note {
+                    Note::Assign(tasks) => {
+                        let list = self.list(&tasks);
+                        let assigned = self.consumer.incremental_assign(&list);
+                        if let Err(e) = assigned.and_then(|()| self.consumer.pause(&list)) {
+                            warn!(error = %e, "the group's assignment could not be taken over");
+                        }
+                        info!(?tasks, "tasks owned");
+                        notify(Ownership::Gained(tasks));
+                    }
+                    Note::Revoke(tasks) => {
+                        info!(?tasks, "tasks revoked");
+                        notify(Ownership::Revoked(tasks));
+                    }
+                }
+            }
+            while let Ok(tasks) = self.releases.try_recv() {
+                if let Err(e) = self.consumer.incremental_unassign(&self.list(&tasks)) {
+                    warn!(error = %e, ?tasks, "tasks could not be handed back");
+                }
+            }
+        }
+    }
+
+    fn list(&self, tasks: &BTreeSet<u32>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(tasks.len());
+        for task in tasks {
+            // Nothing is read through this consumer: an explicit position keeps it from asking for one.
+            list.add_partition_offset(&self.topic, *task as i32, RdOffset::End)
+                .expect("the end is an offset that lists accept");
+        }
+        list
+    }
+}
+
+#[derive(Debug)]
+enum Note {
+    Assign(BTreeSet<u32>),
+    Revoke(BTreeSet<u32>),
+}
+
+/// The consumer's context: writes down what the group says.
+struct Notes {
+    label: String,
+    closing: Arc<AtomicBool>,
+    queue: Mutex<Vec<Note>>,
+}
+
+impl Notes {
+    fn take(&self) -> Vec<Note> {
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for Notes {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, text: &str) {
+        match level as i32 {
+            ..=3 => error!(target: "librdkafka", client = self.label, "{fac}: {text}"),
+            4 => warn!(target: "librdkafka", client = self.label, "{fac}: {text}"),
+            5 | 6 => info!(target: "librdkafka", client = self.label, "{fac}: {text}"),
+            _ => debug!(target: "librdkafka", client = self.label, "{fac}: {text}"),
+        }
+    }
+
+    fn error(&self, e: KafkaError, reason: &str) {
+        debug!(target: "librdkafka", client = self.label, error = %e, "{reason}");
+    }
+}
+
+impl ConsumerContext for Notes {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(Ordering::SeqCst) {
+            // Nobody comes back to do it: the consumer is being dropped.
+            let _ = consumer.incremental_unassign(partitions);
+            return;
+        }
+        let tasks: BTreeSet<u32> = partitions.elements().iter().map(|it| it.partition() as u32).collect();
+        let note = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Note::Assign(tasks),
+            _ => Note::Revoke(tasks),
+        };
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+    }
+}

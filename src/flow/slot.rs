@@ -1,0 +1,151 @@
+//! The stored state of one task: its partition of the progress topic, read to its end before the task runs.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset as RdOffset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+
+use super::engine::{StateRecord, StateTopic};
+use super::offset_map::{Run, encode_key, encode_runs};
+use super::start::StoredProgress;
+use crate::error::{Code, Error, Result, Side};
+use crate::kafka::TopicPartition;
+use crate::kafka::client::ClusterConnection;
+use crate::kafka::codes::code;
+
+/// What a task finds when it takes its slot over.
+#[derive(Debug, Default)]
+pub struct Slot {
+    /// Whether the slot has ever been owned. Partitions that are met for the first time later start at 0.
+    pub born: bool,
+    /// Progress by source partition.
+    pub progress: HashMap<TopicPartition, StoredProgress>,
+}
+
+/// Key of a progress record, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Key {
+    Partition {
+        topic: String,
+        partition: i32,
+    },
+    /// Written once, when the slot is owned for the first time.
+    Slot {
+        slot: u32,
+    },
+}
+
+/// The progress record of one source partition.
+pub fn progress_record(tp: &TopicPartition, progress: &StoredProgress) -> StateRecord {
+    let key = Key::Partition { topic: tp.topic.to_string(), partition: tp.partition };
+    record(&key, progress)
+}
+
+/// The record that marks a slot as born.
+pub fn born_record(slot: u32, created_at_ms: i64) -> StateRecord {
+    record(&Key::Slot { slot }, &serde_json::json!({ "created_at_ms": created_at_ms }))
+}
+
+/// The record of one segment of the offset map. `runs` is not empty.
+pub fn segment_record(tp: &TopicPartition, runs: &[Run]) -> StateRecord {
+    StateRecord {
+        topic: StateTopic::OffsetMap,
+        key: encode_key(tp, runs[0].source),
+        value: encode_runs(runs),
+    }
+}
+
+fn record(key: &Key, value: &impl Serialize) -> StateRecord {
+    let json = |value: serde_json::Result<Vec<u8>>| value.expect("plain structs become JSON");
+    StateRecord {
+        topic: StateTopic::Progress,
+        key: json(serde_json::to_vec(key)),
+        value: json(serde_json::to_vec(value)),
+    }
+}
+
+impl Slot {
+    /// Reads partition `slot` of the progress topic from its beginning to its end, committed records only.
+    /// The task's transactional id must have been fenced before, so that nothing is still on its way.
+    ///
+    /// # Errors
+    /// When the target does not answer in time, or a record cannot be understood.
+    pub fn read(target: &ClusterConnection, topic: &str, slot: u32, timeout: Duration) -> Result<Self> {
+        // An error without a code of librdkafka's is one of waiting.
+        let known = |e: &KafkaError| {
+            e.rdkafka_error_code().map_or(Code::TargetUnreachable, |err| code(Side::Target, err))
+        };
+        let side = |e: KafkaError| Error::new(known(&e), format!("reading {topic}: {e}"));
+        let consumer: BaseConsumer = target.state_reader(topic).create().map_err(side)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, slot as i32, RdOffset::Beginning).map_err(side)?;
+        consumer.assign(&list).map_err(side)?;
+        let (mut read, deadline) = (Self::default(), Instant::now() + timeout);
+        while Instant::now() < deadline {
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Ok(message)) => read.apply(message.key(), message.payload()).map_err(|why| {
+                    let at = format!("{topic} partition {slot} offset {}", message.offset());
+                    Error::new(Code::ProgressUnreadable, format!("{at}: {why}"))
+                })?,
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(read),
+                Some(Err(e)) => match known(&e) {
+                    Code::TargetUnreachable | Code::TargetUnavailable => {}
+                    _ => return Err(side(e)),
+                },
+            }
+        }
+        Err(Error::new(Code::TargetUnreachable, format!("reading {topic}: no end after {timeout:?}")))
+    }
+
+    fn apply(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> std::result::Result<(), String> {
+        let key: Key = serde_json::from_slice(key.unwrap_or_default()).map_err(|e| format!("key: {e}"))?;
+        match (key, value) {
+            (Key::Slot { .. }, _) => self.born = true,
+            (Key::Partition { topic, partition }, Some(value)) => {
+                let progress = serde_json::from_slice(value).map_err(|e| format!("value: {e}"))?;
+                self.progress.insert(TopicPartition::new(topic, partition), progress);
+            }
+            (Key::Partition { topic, partition }, None) => {
+                self.progress.remove(&TopicPartition::new(topic, partition));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read_back() {
+        let tp = TopicPartition::new("orders", 3);
+        let progress = StoredProgress {
+            next_source_offset: 7,
+            next_target_offset: Some(9),
+            topic_id: "id".into(),
+            replayed_records: 2,
+            gaps: vec![super::super::start::Gap { from: 1, to: 4, reason: "source_out_of_range".into() }],
+        };
+        let mut slot = Slot::default();
+        for record in [progress_record(&tp, &progress), born_record(2, 5)] {
+            slot.apply(Some(&record.key), Some(&record.value)).unwrap();
+        }
+        assert!(slot.born);
+        assert_eq!(slot.progress[&tp], progress);
+        let record = progress_record(&tp, &progress);
+        assert_eq!(String::from_utf8(record.key).unwrap(), r#"{"topic":"orders","partition":3}"#);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_understood_is_an_error_not_a_fresh_start() {
+        assert!(Slot::default().apply(Some(br#"{"topic":"t","partition":0}"#), Some(b"garbage")).is_err());
+        assert!(Slot::default().apply(None, None).is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! Owns every flow of this daemon: starts them, says how they are, and drains them within a deadline.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::flow::Flow;
+use crate::kafka::client::TaskMemory;
+use crate::status::DaemonStatus;
+use crate::topology::FlowSpec;
+
+/// How a stop ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DrainOutcome {
+    /// Everything that was taken is committed.
+    Drained,
+    /// The deadline passed; these were late. What they had in flight is copied again at the next start.
+    Late(Vec<String>),
+    /// Drained, but a part of the program had panicked: a bug.
+    Panicked,
+}
+
+/// All flows of this daemon.
+pub struct Supervisor {
+    flows: Arc<Vec<Flow>>,
+    config: Arc<Config>,
+    started: Instant,
+    draining: Arc<AtomicBool>,
+}
+
+/// Answers with the daemon's status at the time of the call.
+pub type StatusFn = Arc<dyn Fn() -> DaemonStatus + Send + Sync>;
+
+/// Below this a task cannot hold one fetch and one batch.
+const LEAST_TASK_MEMORY: u64 = 4 << 20;
+
+impl Supervisor {
+    /// Starts every flow. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the settings of a cluster.
+    pub fn start(config: Arc<Config>, flows: Vec<FlowSpec>) -> Result<Self> {
+        let tasks: u64 = flows.iter().map(|flow| u64::from(flow.tasks)).sum();
+        let memory = task_memory(config.memory_budget, tasks);
+        let mut started = Vec::with_capacity(flows.len());
+        for spec in flows {
+            let cluster = |alias| {
+                config.clusters.get(alias).cloned().expect("topologies name only configured clusters")
+            };
+            let (source, target) = (cluster(&spec.id.source), cluster(&spec.id.target));
+            started.push(Flow::start(spec, source, target, memory, &config.instance)?);
+        }
+        Ok(Self {
+            flows: Arc::new(started),
+            config,
+            started: Instant::now(),
+            draining: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    /// A function that reads the status, for whoever serves it.
+    pub fn status_fn(&self) -> StatusFn {
+        let (flows, config) = (self.flows.clone(), self.config.clone());
+        let (started, draining) = (self.started, self.draining.clone());
+        Arc::new(move || DaemonStatus {
+            instance: config.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: started.elapsed().as_secs(),
+            draining: draining.load(Ordering::Relaxed),
+            flows: flows.iter().map(Flow::status).collect(),
+        })
+    }
+
+    /// Stops everything: takes nothing more, finishes what was taken, commits. Names who is late every few
+    /// seconds. `impatient` ends the waiting before the deadline.
+    pub async fn drain(&self, impatient: CancellationToken) -> DrainOutcome {
+        self.draining.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + self.config.drain_timeout;
+        info!(deadline = ?self.config.drain_timeout, "draining");
+        self.flows.iter().for_each(Flow::drain);
+        let mut told = Instant::now();
+        loop {
+            if self.flows.iter().all(Flow::is_stopped) {
+                let panicked = self.flows.iter().any(Flow::has_panicked);
+                return if panicked { DrainOutcome::Panicked } else { DrainOutcome::Drained };
+            }
+            let now = Instant::now();
+            let late = || self.flows.iter().flat_map(Flow::late).collect::<Vec<_>>();
+            if deadline <= now || impatient.is_cancelled() {
+                let late = late();
+                error!(?late, "drain deadline passed");
+                return DrainOutcome::Late(late);
+            }
+            if Duration::from_secs(5) <= now - told {
+                told = now;
+                warn!(remaining = ?late(), time_left = ?deadline - now, "draining");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Cuts the process's budget into equal shares: half for what the consumer fetches ahead, half for what is
+/// in flight.
+fn task_memory(budget: u64, tasks: u64) -> TaskMemory {
+    let share = budget / tasks.max(1);
+    if share < LEAST_TASK_MEMORY {
+        warn!(
+            tasks,
+            memory = budget,
+            needed = LEAST_TASK_MEMORY * tasks,
+            "the memory budget is too small for so many tasks; each gets its least share"
+        );
+    }
+    let share = share.max(LEAST_TASK_MEMORY);
+    TaskMemory { fetched_bytes: share / 2, in_flight_bytes: share / 2 }
+}
