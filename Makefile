@@ -1,0 +1,22 @@
+# make test, demo and bench do all set-up a fresh machine needs; only rustup has to be there.
+# KAFKA_VERSION=3.9.2 make test runs against another Kafka than the one of tests/kafka/pom.xml.
+
+.PHONY: setup check test demo bench
+
+setup:
+	@tests/kafka/setup.sh
+
+check: setup
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+test: setup
+	cargo test
+
+demo: setup
+	cargo build --release
+	cargo run --release --example demo
+
+bench: setup
+	cargo build --release
+	cargo run --release --example bench -- $(ARGS)

@@ -1,0 +1,385 @@
+//! Single-node KRaft clusters from Maven's jars.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::process::{Process, Scratch};
+use super::{free_port, oracle, random};
+
+/// What an acceptable start takes on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What tests want to happen soon; each of these takes seconds to minutes by default.
+const FAST: &[(&str, &str)] = &[
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("offsets.topic.num.partitions", "4"),
+    ("transaction.state.log.num.partitions", "4"),
+    ("log.retention.check.interval.ms", "1000"),
+    // Records of any age may be written; a topic that is to lose some sets its own.
+    ("log.retention.ms", "-1"),
+    ("log.initial.task.delay.ms", "1000"),
+    ("log.cleaner.backoff.ms", "200"),
+    ("log.cleaner.dedupe.buffer.size", "16777216"),
+    ("log.segment.delete.delay.ms", "1000"),
+    ("num.network.threads", "2"),
+    ("num.io.threads", "4"),
+];
+
+/// What one broker cannot do without, whatever else is left at Kafka's defaults.
+const SINGLE_NODE: &[(&str, &str)] = &[
+    ("offsets.topic.replication.factor", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("auto.create.topics.enable", "false"),
+];
+
+/// What kind of cluster to start.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    name: String,
+    properties: Vec<(String, String)>,
+    default_broker_settings: bool,
+    default_jit: bool,
+    sasl: bool,
+}
+
+impl ClusterOptions {
+    /// A cluster on which what takes its time by default happens soon. The name shows in logs and paths.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            properties: Vec::new(),
+            default_broker_settings: false,
+            default_jit: false,
+            sasl: false,
+        }
+    }
+
+    /// Adds a broker property; it wins over those of the harness.
+    pub fn property(mut self, key: &str, value: &str) -> Self {
+        self.properties.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Leaves the broker at Kafka's defaults where one broker can live with them.
+    pub fn default_broker_settings(mut self) -> Self {
+        self.default_broker_settings = true;
+        self
+    }
+
+    /// Runs the broker as in production (G1, 1 GB, full JIT) instead of for a quick start.
+    pub fn default_jit(mut self) -> Self {
+        self.default_jit = true;
+        self
+    }
+
+    /// Adds a SASL_PLAINTEXT listener with PLAIN for [`SASL_USER`]; see [`Cluster::sasl_bootstrap`].
+    pub fn sasl(mut self) -> Self {
+        self.sasl = true;
+        self
+    }
+
+    /// Starts it and waits until it answers.
+    pub fn start(self) -> Cluster {
+        Cluster::start_with(self)
+    }
+}
+
+/// The user of the SASL listener.
+pub const SASL_USER: &str = "causeway";
+/// The password of that user.
+pub const SASL_PASSWORD: &str = "right-password";
+
+/// A running cluster. Killed, and its data removed, when dropped or when this process ends.
+pub struct Cluster {
+    name: String,
+    id: String,
+    port: u16,
+    sasl_port: u16,
+    start_time: Duration,
+    default_jit: bool,
+    // Before the directory: a process is dropped before what it writes to.
+    process: Mutex<Option<Process>>,
+    directory: Scratch,
+}
+
+impl Cluster {
+    /// Starts a cluster with the options of [`ClusterOptions::new`].
+    pub fn start(name: &str) -> Self {
+        ClusterOptions::new(name).start()
+    }
+
+    fn start_with(options: ClusterOptions) -> Self {
+        setup();
+        // Another process may take a port between our look and the broker's; then others are tried.
+        let mut attempts = 3;
+        loop {
+            attempts -= 1;
+            match Self::attempt(&options) {
+                Ok(cluster) => return cluster,
+                Err(error) => assert!(attempts > 0 && error.contains("already in use"), "{error}"),
+            }
+        }
+    }
+
+    fn attempt(options: &ClusterOptions) -> Result<Self, String> {
+        let started = Instant::now();
+        let mut cluster = Self {
+            name: options.name.clone(),
+            id: format!("causeway{:014x}", random() >> 8),
+            port: free_port(),
+            sasl_port: free_port(),
+            start_time: Duration::ZERO,
+            default_jit: options.default_jit,
+            process: Mutex::new(None),
+            directory: Scratch::new(&options.name),
+        };
+        cluster.format(options);
+        cluster.launch(&mut cluster.slot())?;
+        cluster.start_time = started.elapsed();
+        Ok(cluster)
+    }
+
+    /// Writes the settings and what `kafka-storage format` would.
+    fn format(&self, options: &ClusterOptions) {
+        let data = self.directory.path().join("data");
+        fs::create_dir(&data).expect("the directory is ours");
+        let formatted = kafka_home().join("formatted/bootstrap.checkpoint");
+        fs::copy(formatted, data.join("bootstrap.checkpoint")).expect("setup.sh has formatted a directory");
+        // An id is any 16 bytes in base64, and one of a cluster does for its only directory.
+        let meta = format!(
+            "version=1\nnode.id=1\ncluster.id={0}\ndirectory.id={0}\n",
+            self.id
+        );
+        fs::write(data.join("meta.properties"), meta).expect("the directory is ours");
+
+        let mut listeners = format!("PLAINTEXT://{}", self.bootstrap());
+        if options.sasl {
+            let _ = write!(listeners, ",SASL_PLAINTEXT://{}", self.sasl_bootstrap());
+        }
+        let controller = format!("127.0.0.1:{}", free_port());
+        let mut properties = vec![
+            ("process.roles".to_owned(), "broker,controller".to_owned()),
+            ("node.id".to_owned(), "1".to_owned()),
+            ("controller.quorum.voters".to_owned(), format!("1@{controller}")),
+            ("controller.listener.names".to_owned(), "CONTROLLER".to_owned()),
+            (
+                "listeners".to_owned(),
+                format!("{listeners},CONTROLLER://{controller}"),
+            ),
+            ("advertised.listeners".to_owned(), listeners),
+            ("log.dirs".to_owned(), data.display().to_string()),
+        ];
+        if options.sasl {
+            let jaas = format!(
+                "org.apache.kafka.common.security.plain.PlainLoginModule required \
+                 user_{SASL_USER}=\"{SASL_PASSWORD}\";"
+            );
+            properties.push(("sasl.enabled.mechanisms".to_owned(), "PLAIN".to_owned()));
+            properties.push((
+                "listener.name.sasl_plaintext.plain.sasl.jaas.config".to_owned(),
+                jaas,
+            ));
+        }
+        let fast = if options.default_broker_settings {
+            &[]
+        } else {
+            FAST
+        };
+        for (key, value) in SINGLE_NODE.iter().chain(fast) {
+            properties.push(((*key).to_owned(), (*value).to_owned()));
+        }
+        // Of two lines with one key the last one counts.
+        properties.extend_from_slice(&options.properties);
+        let text: String = properties
+            .iter()
+            .map(|(key, value)| format!("{key}={value}\n"))
+            .collect();
+        fs::write(self.settings_file(), text).expect("the directory is ours");
+    }
+
+    fn settings_file(&self) -> PathBuf {
+        self.directory.path().join("server.properties")
+    }
+
+    fn launch(&self, slot: &mut Option<Process>) -> Result<(), String> {
+        let mut java = Command::new("java");
+        if self.default_jit {
+            java.args(["-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]);
+        } else {
+            java.args([
+                "-Xms256m",
+                "-Xmx512m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+            ]);
+        }
+        java.args(["-Xshare:auto", "-Djava.awt.headless=true", "-cp"])
+            .arg(classpath())
+            .arg("kafka.Kafka")
+            .arg(self.settings_file())
+            .current_dir(self.directory.path());
+        let process = slot.insert(Process::start(&java, &self.directory.path().join("broker.log")));
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let reason = match oracle::try_cluster_id(&self.bootstrap(), Duration::from_secs(2)) {
+                // Another cluster may have come to answer at this port.
+                Ok(id) if id == self.id => return Ok(()),
+                Ok(id) => format!("cluster {id} answers in its place: the address is already in use"),
+                Err(error) => error,
+            };
+            let ended = process.exit_code();
+            if ended.is_some() || Instant::now() > deadline {
+                return Err(format!(
+                    "cluster {} does not come up: {reason}; exit code {ended:?}; its log ends with:\n{}",
+                    self.name,
+                    process.log_tail()
+                ));
+            }
+        }
+    }
+
+    /// `127.0.0.1:<port>`, the same across restarts.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where [`SASL_USER`] may log in, with [`ClusterOptions::sasl`].
+    pub fn sasl_bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.sasl_port)
+    }
+
+    /// Kafka's id of it.
+    pub fn cluster_id(&self) -> &str {
+        &self.id
+    }
+
+    /// How long it took to start.
+    pub fn start_time(&self) -> Duration {
+        self.start_time
+    }
+
+    /// Kills the broker; its data stays.
+    pub fn kill9(&self) {
+        self.with_process(Process::kill9);
+    }
+
+    /// Stops the broker in good order.
+    pub fn terminate(&self) {
+        self.with_process(|process| {
+            process.signal("TERM");
+            process.wait(START_TIMEOUT);
+        });
+    }
+
+    /// Freezes the broker: connections stay open and nobody answers.
+    pub fn stop(&self) {
+        self.with_process(|process| process.signal("STOP"));
+    }
+
+    /// Goes on after [`stop`](Self::stop).
+    pub fn cont(&self) {
+        self.with_process(|process| process.signal("CONT"));
+    }
+
+    /// Starts a killed or terminated broker on its data and ports, and waits until it answers.
+    pub fn restart(&self) {
+        let mut slot = self.slot();
+        assert!(
+            slot.take().is_none_or(|process| !process.is_running()),
+            "restart of cluster {}, which runs",
+            self.name
+        );
+        if let Err(error) = self.launch(&mut slot) {
+            panic!("{error}");
+        }
+    }
+
+    /// The end of what the broker has written, over all its starts.
+    pub fn log_tail(&self) -> String {
+        self.with_process(Process::log_tail)
+    }
+
+    /// Process id of the broker.
+    pub fn pid(&self) -> u32 {
+        self.with_process(Process::pid)
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Process>> {
+        // A test that failed while it held this does not concern the others.
+        self.process
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn with_process<T>(&self, act: impl FnOnce(&Process) -> T) -> T {
+        act(self
+            .slot()
+            .as_ref()
+            .expect("a cluster has a process from its start on"))
+    }
+
+    /// [`oracle::create_topic`] here.
+    pub fn create_topic(&self, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
+        oracle::create_topic(&self.bootstrap(), topic, partitions, configs);
+    }
+
+    /// [`oracle::delete_topic`] here.
+    pub fn delete_topic(&self, topic: &str) {
+        oracle::delete_topic(&self.bootstrap(), topic);
+    }
+
+    /// [`oracle::grow_topic`] here.
+    pub fn grow_topic(&self, topic: &str, partitions: i32) {
+        oracle::grow_topic(&self.bootstrap(), topic, partitions);
+    }
+
+    /// [`oracle::alter_topic_config`] here.
+    pub fn alter_topic(&self, topic: &str, set: &[(&str, &str)], delete: &[&str]) {
+        oracle::alter_topic_config(&self.bootstrap(), topic, set, delete);
+    }
+}
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The Kafka everything here runs: `KAFKA_VERSION`, or the one of `tests/kafka/pom.xml`.
+pub fn kafka_version() -> String {
+    let chosen = std::env::var("KAFKA_VERSION").unwrap_or_default();
+    if !chosen.is_empty() {
+        return chosen;
+    }
+    let pom = include_str!("../kafka/pom.xml");
+    let (_, rest) = pom
+        .split_once("<kafka.version>")
+        .expect("the pom names a version");
+    rest.split_once('<').expect("the pom is XML").0.to_owned()
+}
+
+fn kafka_home() -> PathBuf {
+    repository().join(".kafka").join(kafka_version())
+}
+
+/// Class path of brokers, MM2 and the oracle; fetched if it is not there yet.
+pub fn classpath() -> String {
+    setup();
+    let libs = kafka_home().join("libs");
+    let log_settings = repository().join("tests/kafka");
+    format!("{}/*:{}", libs.display(), log_settings.display())
+}
+
+/// What `make setup` does, so that a bare `cargo test` works as well.
+fn setup() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let mut script = Command::new(repository().join("tests/kafka/setup.sh"));
+        let status = script.arg(kafka_version()).status().expect("bash runs setup.sh");
+        assert!(status.success(), "setup.sh failed; it says why");
+    });
+}

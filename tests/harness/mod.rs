@@ -1,0 +1,87 @@
+//! Real Kafka for tests, the demo and the benchmark: clusters from Maven's jars, an independent Java client as
+//! witness, the daemon as a process, and load. Nothing here outlives the process that uses it, kill -9 included.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "tests, demo and benchmark each include this module and use different parts of it"
+)]
+
+pub mod daemon;
+pub mod kafka;
+pub mod load;
+pub mod oracle;
+pub mod process;
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::TcpListener;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use kafka::{Cluster, ClusterOptions};
+
+/// Two clusters shared by all tests of this process.
+pub struct Pair {
+    /// The one data is copied from.
+    pub source: Cluster,
+    /// The one data is copied to.
+    pub target: Cluster,
+}
+
+/// The shared clusters, started by the first test that asks. Name topics with [`unique`], and start a
+/// cluster of your own to kill or stop it.
+pub fn pair() -> &'static Pair {
+    static PAIR: OnceLock<Pair> = OnceLock::new();
+    PAIR.get_or_init(|| {
+        thread::scope(|scope| {
+            let source = scope.spawn(|| Cluster::start("source"));
+            let target = Cluster::start("target");
+            Pair {
+                source: source.join().expect("the source cluster starts"),
+                target,
+            }
+        })
+    })
+}
+
+/// A name nobody else uses on the shared clusters.
+pub fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Polls until `reached` says yes; panics with `what` after `timeout`.
+pub fn wait_until(what: &str, timeout: Duration, mut reached: impl FnMut() -> bool) {
+    wait_for(what, timeout, || reached().then_some(()));
+}
+
+/// Polls until `ask` has an answer; panics with `what` after `timeout`.
+pub fn wait_for<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "waited {timeout:?} in vain for: {what}"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port of 127.0.0.1 that is free now and stays so: below the range from which the kernel takes ports for
+/// outgoing connections, so that a broker finds its own again after a restart.
+pub fn free_port() -> u16 {
+    loop {
+        let port = 10_000 + u16::try_from(random() % 20_000).expect("below 20,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}

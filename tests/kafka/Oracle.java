@@ -1,0 +1,559 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.BufferedReader;
+import java.io.DataOutputStream;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.OutputStream;
+import java.lang.reflect.Field;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.security.DigestOutputStream;
+import java.security.MessageDigest;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collection;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.function.Consumer;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.NewPartitions;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/**
+ * The independent witness of the tests: reads, writes and administers clusters with Kafka's own Java client,
+ * which shares no code with what is tested. One JSON request per line on stdin, {"id", "command", …}; one JSON
+ * answer per line on stdout, {"id", "result"} or {"id", "error"}, in the order they are ready. Bytes are hex,
+ * and null is null. Ends when stdin does.
+ */
+public final class Oracle {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final HexFormat HEX = HexFormat.of();
+    private static final Duration POLL = Duration.ofMillis(100);
+    private static final Map<String, Admin> ADMINS = new ConcurrentHashMap<>();
+    private static final Map<String, KafkaProducer<byte[], byte[]>> TRANSACTIONAL = new ConcurrentHashMap<>();
+
+    public static void main(String[] args) throws Exception {
+        var answers = System.out;
+        var workers = Executors.newCachedThreadPool();
+        var requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        for (String line; (line = requests.readLine()) != null; ) {
+            JsonNode request = JSON.readTree(line);
+            workers.execute(() -> {
+                ObjectNode answer = JSON.createObjectNode().put("id", request.get("id").asLong());
+                try {
+                    answer.set("result", new Oracle(request).answer());
+                } catch (Throwable e) {
+                    Throwable cause = e instanceof ExecutionException && e.getCause() != null ? e.getCause() : e;
+                    answer.put("error", cause.toString());
+                }
+                synchronized (answers) {
+                    answers.println(answer);
+                    answers.flush();
+                }
+            });
+        }
+        // A command may be waiting for a dead broker; nobody waits for it any more.
+        Runtime.getRuntime().halt(0);
+    }
+
+    private final JsonNode request;
+
+    private Oracle(JsonNode request) {
+        this.request = request;
+    }
+
+    private JsonNode answer() throws Exception {
+        return switch (text("command")) {
+            case "describe_cluster" -> describeCluster();
+            case "dump" -> dump();
+            case "digest" -> digest();
+            case "end_offsets" -> offsets(false);
+            case "start_offsets" -> offsets(true);
+            case "topics" -> JSON.valueToTree(admin().listTopics().names().get().stream().sorted().toList());
+            case "describe_topic" -> describeTopic();
+            case "topic_configs" -> topicConfigs();
+            case "create_topic" -> createTopic();
+            case "delete_topic" -> done(admin().deleteTopics(List.of(topic())).all());
+            case "grow_topic" -> done(admin().createPartitions(
+                    Map.of(topic(), NewPartitions.increaseTo(request.get("partitions").asInt()))).all());
+            case "alter_topic_config" -> alterTopicConfig();
+            case "delete_records" -> done(admin().deleteRecords(
+                    Map.of(partition(), RecordsToDelete.beforeOffset(request.get("before").asLong()))).all());
+            case "group_offsets" -> groupOffsets();
+            case "set_group_offset" -> done(admin().alterConsumerGroupOffsets(text("group"),
+                    Map.of(partition(), new OffsetAndMetadata(request.get("offset").asLong()))).all());
+            case "produce" -> produce();
+            case "transaction" -> transaction();
+            case "transactional_load" -> transactionalLoad();
+            default -> throw new IllegalArgumentException("unknown command: " + text("command"));
+        };
+    }
+
+    private String text(String name) {
+        return request.get(name).asText();
+    }
+
+    private String topic() {
+        return text("topic");
+    }
+
+    private TopicPartition partition() {
+        return new TopicPartition(topic(), request.get("partition").asInt());
+    }
+
+    private static JsonNode done(org.apache.kafka.common.KafkaFuture<?> future) throws Exception {
+        future.get();
+        return JSON.nullNode();
+    }
+
+    // ---- clients
+
+    private Map<String, Object> clientSettings() {
+        var settings = new HashMap<String, Object>();
+        settings.put("bootstrap.servers", text("bootstrap"));
+        settings.put("reconnect.backoff.ms", 50);
+        settings.put("reconnect.backoff.max.ms", 250);
+        return settings;
+    }
+
+    private Admin admin() {
+        return ADMINS.computeIfAbsent(text("bootstrap"), bootstrap -> {
+            var settings = clientSettings();
+            settings.put("default.api.timeout.ms", 30_000);
+            settings.put("request.timeout.ms", 10_000);
+            return Admin.create(settings);
+        });
+    }
+
+    private KafkaConsumer<byte[], byte[]> consumer() {
+        var settings = clientSettings();
+        settings.put("isolation.level", text("isolation"));
+        settings.put("auto.offset.reset", "none");
+        settings.put("enable.auto.commit", false);
+        settings.put("allow.auto.create.topics", false);
+        settings.put("max.poll.records", 10_000);
+        settings.put("fetch.max.wait.ms", 50);
+        return new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+    }
+
+    private KafkaProducer<byte[], byte[]> producer(Map<String, Object> more) {
+        var settings = clientSettings();
+        settings.putAll(more);
+        return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    // ---- reading
+
+    /** Feeds every record that is visible when called to {@code sink}; returns the end offsets that were read to. */
+    private Map<TopicPartition, Long> readAll(Consumer<ConsumerRecord<byte[], byte[]>> sink) {
+        try (var consumer = consumer()) {
+            var partitions = partitions(consumer);
+            var ends = new TreeMap<TopicPartition, Long>(BY_PARTITION);
+            ends.putAll(consumer.endOffsets(partitions));
+            consumer.assign(partitions);
+            consumer.seekToBeginning(partitions);
+            var open = new ArrayList<>(partitions);
+            long quietSince = System.nanoTime();
+            while (true) {
+                open.removeIf(p -> {
+                    boolean reached = consumer.position(p) >= ends.get(p);
+                    if (reached) {
+                        consumer.pause(List.of(p));
+                    }
+                    return reached;
+                });
+                if (open.isEmpty()) {
+                    return ends;
+                }
+                var records = consumer.poll(POLL);
+                for (var record : records) {
+                    if (record.offset() < ends.get(new TopicPartition(record.topic(), record.partition()))) {
+                        sink.accept(record);
+                    }
+                }
+                if (!records.isEmpty()) {
+                    quietSince = System.nanoTime();
+                } else if (System.nanoTime() - quietSince > 60_000_000_000L) {
+                    throw new IllegalStateException("nothing read for 60 s; not at the end yet: " + open);
+                }
+            }
+        }
+    }
+
+    private static final Comparator<TopicPartition> BY_PARTITION =
+            Comparator.comparingInt(TopicPartition::partition);
+
+    private List<TopicPartition> partitions(KafkaConsumer<byte[], byte[]> consumer) {
+        var infos = consumer.partitionsFor(topic());
+        if (infos == null || infos.isEmpty()) {
+            throw new IllegalStateException("no such topic: " + topic());
+        }
+        return infos.stream().map(i -> new TopicPartition(i.topic(), i.partition())).sorted(BY_PARTITION).toList();
+    }
+
+    private JsonNode dump() {
+        ArrayNode out = JSON.createArrayNode();
+        readAll(r -> {
+            ObjectNode record = out.addObject()
+                    .put("partition", r.partition())
+                    .put("offset", r.offset())
+                    .put("timestamp", r.timestamp())
+                    .put("timestamp_type", r.timestampType().toString())
+                    .put("key", hex(r.key()))
+                    .put("value", hex(r.value()));
+            ArrayNode headers = record.putArray("headers");
+            for (Header header : r.headers()) {
+                headers.addArray().add(hex(headerKey(header))).add(hex(header.value()));
+            }
+        });
+        // The consumer takes partitions in turns; a dump is easier to compare in partition order.
+        var records = new ArrayList<JsonNode>();
+        out.forEach(records::add);
+        records.sort(Comparator.comparingInt(r -> r.get("partition").asInt()));
+        return JSON.createArrayNode().addAll(records);
+    }
+
+    private static String hex(byte[] bytes) {
+        return bytes == null ? null : HEX.formatHex(bytes);
+    }
+
+    /** The key's own bytes: {@link Header#key()} replaces what is no UTF-8. */
+    private static byte[] headerKey(Header header) {
+        try {
+            var raw = (ByteBuffer) HEADER_KEY.get(header);
+            if (raw == null) {
+                return header.key().getBytes(StandardCharsets.UTF_8);
+            }
+            byte[] bytes = new byte[raw.remaining()];
+            raw.duplicate().get(bytes);
+            return bytes;
+        } catch (IllegalAccessException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static final Field HEADER_KEY;
+
+    static {
+        try {
+            HEADER_KEY = RecordHeader.class.getDeclaredField("keyBuffer");
+            HEADER_KEY.setAccessible(true);
+        } catch (NoSuchFieldException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
+    private static final class PartitionDigest {
+        final MessageDigest sha;
+        final DataOutputStream content;
+        long records;
+        long bytes;
+        long first = -1;
+        long last = -1;
+
+        PartitionDigest() throws Exception {
+            sha = MessageDigest.getInstance("SHA-256");
+            content = new DataOutputStream(new DigestOutputStream(OutputStream.nullOutputStream(), sha));
+        }
+
+        void add(ConsumerRecord<byte[], byte[]> r) throws IOException {
+            records++;
+            first = first < 0 ? r.offset() : first;
+            last = r.offset();
+            bytes += Math.max(0, r.serializedKeySize()) + Math.max(0, r.serializedValueSize());
+            content.writeLong(r.timestamp());
+            field(r.key());
+            field(r.value());
+            for (Header header : r.headers()) {
+                content.writeByte('h');
+                field(headerKey(header));
+                field(header.value());
+            }
+            content.writeByte('.');
+        }
+
+        private void field(byte[] bytes) throws IOException {
+            content.writeInt(bytes == null ? -1 : bytes.length);
+            if (bytes != null) {
+                content.write(bytes);
+            }
+        }
+    }
+
+    private JsonNode digest() throws Exception {
+        var digests = new HashMap<Integer, PartitionDigest>();
+        var keySha = MessageDigest.getInstance("SHA-256");
+        // 64 bits of a hash per key: two different keys among ten million meet with a chance of 3 in a million.
+        var keys = new Object() {
+            long[] hashes = new long[1024];
+            int count;
+            long withoutKey;
+        };
+        var ends = readAll(r -> {
+            try {
+                var digest = digests.get(r.partition());
+                if (digest == null) {
+                    digests.put(r.partition(), digest = new PartitionDigest());
+                }
+                digest.add(r);
+            } catch (Exception e) {
+                throw new IllegalStateException(e);
+            }
+            if (r.key() == null) {
+                keys.withoutKey++;
+                return;
+            }
+            if (keys.count == keys.hashes.length) {
+                keys.hashes = Arrays.copyOf(keys.hashes, keys.count * 2);
+            }
+            keys.hashes[keys.count++] = ByteBuffer.wrap(keySha.digest(r.key())).getLong();
+        });
+        Arrays.sort(keys.hashes, 0, keys.count);
+        long distinct = 0;
+        for (int i = 0; i < keys.count; i++) {
+            distinct += i == 0 || keys.hashes[i] != keys.hashes[i - 1] ? 1 : 0;
+        }
+        ObjectNode out = JSON.createObjectNode();
+        out.put("records", keys.count + keys.withoutKey);
+        out.put("distinct_keys", distinct);
+        out.put("without_key", keys.withoutKey);
+        ArrayNode partitions = out.putArray("partitions");
+        for (var end : ends.entrySet()) {
+            int number = end.getKey().partition();
+            var digest = digests.containsKey(number) ? digests.get(number) : new PartitionDigest();
+            partitions.addObject()
+                    .put("partition", number)
+                    .put("records", digest.records)
+                    .put("bytes", digest.bytes)
+                    .put("first_offset", digest.first < 0 ? null : (Long) digest.first)
+                    .put("last_offset", digest.last < 0 ? null : (Long) digest.last)
+                    .put("end_offset", end.getValue())
+                    .put("sha256", HEX.formatHex(digest.sha.digest()));
+        }
+        return out;
+    }
+
+    private JsonNode offsets(boolean start) {
+        try (var consumer = consumer()) {
+            var partitions = partitions(consumer);
+            var offsets = start ? consumer.beginningOffsets(partitions) : consumer.endOffsets(partitions);
+            return JSON.valueToTree(partitions.stream().map(offsets::get).toList());
+        }
+    }
+
+    // ---- administration
+
+    private JsonNode describeCluster() throws Exception {
+        // Asked of clusters that are coming up, over and over: a client of its own that gives up soon.
+        var settings = clientSettings();
+        int timeout = request.get("timeout_ms").asInt();
+        settings.put("default.api.timeout.ms", timeout);
+        settings.put("request.timeout.ms", timeout);
+        try (var admin = Admin.create(settings)) {
+            var cluster = admin.describeCluster();
+            return JSON.createObjectNode()
+                    .put("cluster_id", cluster.clusterId().get())
+                    .put("brokers", cluster.nodes().get().size());
+        }
+    }
+
+    private TopicDescription description() throws Exception {
+        return admin().describeTopics(List.of(topic())).allTopicNames().get().get(topic());
+    }
+
+    private JsonNode describeTopic() throws Exception {
+        var topic = description();
+        return JSON.createObjectNode()
+                .put("topic_id", topic.topicId().toString())
+                .put("partitions", topic.partitions().size())
+                .put("replication_factor", topic.partitions().get(0).replicas().size());
+    }
+
+    private JsonNode topicConfigs() throws Exception {
+        var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic());
+        var configs = new TreeMap<String, String>();
+        for (var entry : admin().describeConfigs(List.of(resource)).all().get().get(resource).entries()) {
+            if (entry.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG) {
+                configs.put(entry.name(), entry.value());
+            }
+        }
+        return JSON.valueToTree(configs);
+    }
+
+    private static Map<String, String> stringMap(JsonNode node) {
+        var map = new TreeMap<String, String>();
+        node.properties().forEach(e -> map.put(e.getKey(), e.getValue().asText()));
+        return map;
+    }
+
+    private JsonNode createTopic() throws Exception {
+        var topic = new NewTopic(topic(), Optional.of(request.get("partitions").asInt()), Optional.empty())
+                .configs(stringMap(request.get("configs")));
+        return done(admin().createTopics(List.of(topic)).all());
+    }
+
+    private JsonNode alterTopicConfig() throws Exception {
+        Collection<AlterConfigOp> changes = new ArrayList<>();
+        stringMap(request.get("set")).forEach((key, value) ->
+                changes.add(new AlterConfigOp(new ConfigEntry(key, value), AlterConfigOp.OpType.SET)));
+        request.get("delete").forEach(key ->
+                changes.add(new AlterConfigOp(new ConfigEntry(key.asText(), null), AlterConfigOp.OpType.DELETE)));
+        var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic());
+        return done(admin().incrementalAlterConfigs(Map.of(resource, changes)).all());
+    }
+
+    private JsonNode groupOffsets() throws Exception {
+        var offsets = admin().listConsumerGroupOffsets(text("group")).partitionsToOffsetAndMetadata().get();
+        ArrayNode out = JSON.createArrayNode();
+        offsets.entrySet().stream()
+                .filter(e -> e.getValue() != null)
+                .sorted(Comparator.comparing(e -> e.getKey().topic() + " " + e.getKey().partition()))
+                .forEach(e -> out.addObject()
+                        .put("topic", e.getKey().topic())
+                        .put("partition", e.getKey().partition())
+                        .put("offset", e.getValue().offset())
+                        .put("metadata", e.getValue().metadata()));
+        return out;
+    }
+
+    // ---- writing
+
+    private static byte[] bytes(JsonNode hex) {
+        return hex == null || hex.isNull() ? null : HEX.parseHex(hex.asText());
+    }
+
+    private ProducerRecord<byte[], byte[]> record(JsonNode r) {
+        JsonNode timestamp = r.get("timestamp");
+        var record = new ProducerRecord<>(
+                r.get("topic").asText(),
+                r.get("partition").asInt(),
+                timestamp == null || timestamp.isNull() ? null : (Long) timestamp.asLong(),
+                bytes(r.get("key")),
+                bytes(r.get("value")));
+        if (r.has("headers")) {
+            for (JsonNode header : r.get("headers")) {
+                record.headers().add(new RecordHeader(
+                        new String(bytes(header.get(0)), StandardCharsets.UTF_8), bytes(header.get(1))));
+            }
+        }
+        return record;
+    }
+
+    /** Plain records in one go; answers their offsets in the order given. */
+    private JsonNode produce() throws Exception {
+        try (var producer = producer(Map.of("acks", "all", "compression.type", text("compression")))) {
+            var sent = new ArrayList<Future<RecordMetadata>>();
+            for (JsonNode r : request.get("records")) {
+                sent.add(producer.send(record(r)));
+            }
+            producer.flush();
+            return offsetsOf(sent);
+        }
+    }
+
+    private static JsonNode offsetsOf(List<Future<RecordMetadata>> sent) throws Exception {
+        ArrayNode offsets = JSON.createArrayNode();
+        for (var each : sent) {
+            offsets.add(each.get().offset());
+        }
+        return offsets;
+    }
+
+    /**
+     * Carries out begin, send, commit, abort and close under one transactional id; what is left open stays open
+     * until a later request under the same id ends it. Answers the offsets of what was sent.
+     */
+    private JsonNode transaction() throws Exception {
+        String key = text("bootstrap") + " " + text("transactional_id");
+        var producer = TRANSACTIONAL.computeIfAbsent(key, k -> {
+            var created = producer(Map.of(
+                    "transactional.id", text("transactional_id"), "transaction.timeout.ms", 600_000));
+            created.initTransactions();
+            return created;
+        });
+        var sent = new ArrayList<Future<RecordMetadata>>();
+        for (JsonNode step : request.get("steps")) {
+            switch (step.get("step").asText()) {
+                case "begin" -> producer.beginTransaction();
+                case "send" -> sent.add(producer.send(record(step)));
+                case "commit" -> producer.commitTransaction();
+                case "abort" -> {
+                    // An abort drops what has not left the client; here it must have been on the broker.
+                    producer.flush();
+                    producer.abortTransaction();
+                }
+                case "close" -> {
+                    producer.flush();
+                    producer.close(Duration.ZERO);
+                    TRANSACTIONAL.remove(key);
+                }
+                default -> throw new IllegalArgumentException("unknown step: " + step);
+            }
+        }
+        if (TRANSACTIONAL.containsKey(key)) {
+            producer.flush();
+        }
+        return offsetsOf(sent);
+    }
+
+    /** Many transactions; every {@code abort_every}-th of them (0: none) is aborted, its keys start with "aborted-". */
+    private JsonNode transactionalLoad() throws Exception {
+        int partitions = request.get("partitions").asInt();
+        int transactions = request.get("transactions").asInt();
+        int perTransaction = request.get("records_per_transaction").asInt();
+        int abortEvery = request.get("abort_every").asInt();
+        byte[] value = new byte[request.get("value_bytes").asInt()];
+        Arrays.fill(value, (byte) 'v');
+        long committed = 0;
+        long aborted = 0;
+        try (var producer = producer(Map.of(
+                "transactional.id", "load-" + topic(), "linger.ms", 1, "transaction.timeout.ms", 60_000))) {
+            producer.initTransactions();
+            for (int t = 1; t <= transactions; t++) {
+                boolean abort = abortEvery > 0 && t % abortEvery == 0;
+                producer.beginTransaction();
+                for (int i = 0; i < perTransaction; i++) {
+                    long n = abort ? aborted++ : committed++;
+                    byte[] key = ((abort ? "aborted-" : "k-") + n).getBytes(StandardCharsets.UTF_8);
+                    producer.send(new ProducerRecord<>(topic(), (int) (n % partitions), key, value));
+                }
+                producer.flush();
+                if (abort) {
+                    producer.abortTransaction();
+                } else {
+                    producer.commitTransaction();
+                }
+            }
+        }
+        return JSON.createObjectNode().put("committed", committed).put("aborted", aborted);
+    }
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Brings what the tests, the demo and the benchmark need: Debian packages through apt, Kafka's jars through Maven.
+# Usage: tests/kafka/setup.sh [VERSION]   (default: $KAFKA_VERSION, else the version of tests/kafka/pom.xml)
+# Safe to run again (nothing to do takes a moment) and by several processes at once.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+pom=tests/kafka/pom.xml
+version=${1:-${KAFKA_VERSION:-$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$pom")}}
+home=.kafka/$version
+
+say() { echo "setup: $*" >&2; }
+
+java_is_17() {
+    command -v javac >/dev/null && [ "$(javac -version 2>&1 | sed 's/[^0-9]*\([0-9]*\).*/\1/')" -ge 17 ]
+}
+
+missing_packages() {
+    java_is_17 || echo openjdk-17-jdk-headless
+    command -v mvn >/dev/null || echo maven
+    command -v gcc >/dev/null || echo gcc
+    command -v g++ >/dev/null || echo g++
+    command -v make >/dev/null || echo make
+    command -v pkg-config >/dev/null || echo pkg-config
+    [ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
+    [ -e /usr/include/zlib.h ] || echo zlib1g-dev
+}
+
+install_packages() {
+    local missing as_root
+    missing=$(missing_packages | xargs)
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" = 0 ]; then as_root=(env)
+    elif sudo -n true 2>/dev/null; then as_root=(sudo -n env)
+    else as_root=(); fi
+    if [ ${#as_root[@]} = 0 ] || ! command -v apt-get >/dev/null; then
+        say "these are missing and cannot be installed from here: $missing"
+        say "on Debian or Ubuntu, run: sudo apt-get install $missing   (on other systems, what corresponds to them)"
+        exit 1
+    fi
+    # Where openjdk 17 is not packaged (newer Debian), the default JDK is newer and will do.
+    "${as_root[@]}" apt-get -qq update
+    if ! apt-cache show openjdk-17-jdk-headless >/dev/null 2>&1; then
+        missing=${missing/openjdk-17-jdk-headless/default-jdk-headless}
+    fi
+    say "installing $missing"
+    # shellcheck disable=SC2086 # one word per package
+    "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null
+}
+
+if ! command -v cargo >/dev/null; then
+    say "cargo is missing: install rustup; rust-toolchain.toml names the version it will then use by itself"
+    exit 1
+fi
+
+mkdir -p .kafka
+exec 9>.kafka/setup.lock
+flock 9
+install_packages
+
+# The copy of the pom is written last: it says that the rest is complete and made from this very pom.
+if cmp -s "$pom" "$home/pom.xml"; then
+    say "Kafka $version is in $home"
+    exit 0
+fi
+say "fetching Kafka $version into $home"
+rm -rf "$home"
+mkdir -p "$home"
+mvn -q -B -ntp -Dstyle.color=never -f "$pom" -Dkafka.version="$version" \
+    -DoutputDirectory="$PWD/$home/libs" dependency:copy-dependencies >&2
+# Formatting costs a JVM start; only meta.properties differs between clusters, so tests copy the rest of this.
+sed "\$a log.dirs=$PWD/$home/formatted" tests/kafka/format.properties >"$home/format.properties"
+java -cp "$home/libs/*:tests/kafka" kafka.tools.StorageTool format \
+    -t causeway-tests-format-A -c "$home/format.properties" >"$home/format.log" 2>&1 \
+    || { cat "$home/format.log" >&2; exit 1; }
+cp "$pom" "$home/pom.xml"
+say "Kafka $version is in $home"
