@@ -3,6 +3,7 @@
 //! Every call here blocks. Back-off and the interval belong to the caller.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
@@ -266,8 +267,8 @@ fn take(outcomes: &mut Outcomes, topic: &str) -> Result<()> {
 /// The config syncer of one flow.
 #[derive(Debug)]
 pub struct Syncer {
-    source: Admin,
-    target: Admin,
+    source: Arc<Admin>,
+    target: Arc<Admin>,
     flow: FlowSpec,
     rules: Rules,
     owned: OwnedKeys,
@@ -285,8 +286,8 @@ pub struct Pass {
 }
 
 impl Syncer {
-    /// A syncer for `flow`, with a client for each side.
-    pub fn new(source: Admin, target: Admin, flow: FlowSpec) -> Self {
+    /// A syncer for `flow`.
+    pub fn new(source: Arc<Admin>, target: Arc<Admin>, flow: FlowSpec) -> Self {
         Self {
             rules: Rules::new(&flow.config_sync),
             source,

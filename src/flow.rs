@@ -62,9 +62,9 @@ pub struct FlowContext {
     /// Where they go.
     pub target: ClusterConnection,
     /// Asks the source.
-    pub source_admin: Admin,
+    pub source_admin: Arc<Admin>,
     /// Asks and changes the target.
-    pub target_admin: Admin,
+    pub target_admin: Arc<Admin>,
     /// What each task may hold.
     pub memory: TaskMemory,
     /// Limits of the flow.
@@ -148,8 +148,8 @@ impl Flow {
     ) -> Result<Self> {
         let client_id = spec.id.group();
         let context = Arc::new(FlowContext {
-            source_admin: Admin::new(&source, &client_id, Side::Source)?,
-            target_admin: Admin::new(&target, &client_id, Side::Target)?,
+            source_admin: Arc::new(Admin::new(&source, &client_id, Side::Source)?),
+            target_admin: Arc::new(Admin::new(&target, &client_id, Side::Target)?),
             throttle: FlowThrottle::new(spec.throttle),
             metrics: FlowMetrics::new(&spec.id),
             view: ArcSwapOption::empty(),
@@ -168,7 +168,12 @@ impl Flow {
             instance: instance.to_owned(),
         };
         let runner = tokio::spawn(runner.run().instrument(span));
-        Ok(Self { context, shared, drain, runner })
+        Ok(Self {
+            context,
+            shared,
+            drain,
+            runner,
+        })
     }
 
     /// Asks every part to finish what it has begun.
@@ -270,7 +275,11 @@ impl Runner {
         // An early start is safe because tasks fence each other; it saves the broker's initial rebalance
         // delay, which only ever applies to a group without members.
         let context = self.context.clone();
-        let alone = blocking(move || context.target_admin.group_members(&context.spec.id.group(), ADMIN_TIMEOUT));
+        let alone = blocking(move || {
+            context
+                .target_admin
+                .group_members(&context.spec.id.group(), ADMIN_TIMEOUT)
+        });
         let mut owned = match alone.await {
             Ok(0) => all.clone(),
             Ok(_) => BTreeSet::new(),
@@ -281,7 +290,10 @@ impl Runner {
         };
         let (events, mut ownership) = mpsc::unbounded_channel();
         let label = format!("{} {}", spec.id.topology, spec.id);
-        let config = self.context.target.member(&label, &spec.id.group(), &self.instance);
+        let config = self
+            .context
+            .target
+            .member(&label, &spec.id.group(), &self.instance);
         let joined = Membership::join(&config, &spec.id.progress_topic(), &label, move |event| {
             // The receiver is gone only while everything ends.
             let _ = events.send(event);
@@ -332,12 +344,20 @@ impl Runner {
                         if shared.tasks.contains_key(task) || given_up.get(task).is_some_and(|at| now < *at) {
                             continue;
                         }
-                        shared.tasks.insert(*task, TaskHandle::start(self.context.clone(), *task));
+                        shared
+                            .tasks
+                            .insert(*task, TaskHandle::start(self.context.clone(), *task));
                     }
                 }
-                let done: Vec<u32> =
-                    shared.tasks.iter().filter(|(_, handle)| handle.is_finished()).map(|(task, _)| *task).collect();
-                done.into_iter().filter_map(|task| shared.tasks.remove_entry(&task)).collect()
+                let done: Vec<u32> = shared
+                    .tasks
+                    .iter()
+                    .filter(|(_, handle)| handle.is_finished())
+                    .map(|(task, _)| *task)
+                    .collect();
+                done.into_iter()
+                    .filter_map(|task| shared.tasks.remove_entry(&task))
+                    .collect()
             };
             for (task, handle) in ended {
                 match handle.join() {
@@ -405,7 +425,12 @@ fn ensure_state_topics(context: &FlowContext) -> Result<u32> {
         return Ok(tasks);
     }
     let brokers = admin.brokers(ADMIN_TIMEOUT)? as i32;
-    let replication_factor = context.spec.config_sync.replication_factor.unwrap_or(3).min(brokers);
+    let replication_factor = context
+        .spec
+        .config_sync
+        .replication_factor
+        .unwrap_or(3)
+        .min(brokers);
     let topics = names.clone().map(|name| NewTopic {
         name,
         partitions: context.spec.tasks as i32,
@@ -423,7 +448,10 @@ fn ensure_state_topics(context: &FlowContext) -> Result<u32> {
             return Ok(tasks);
         }
         if deadline <= Instant::now() {
-            return Err(Error::new(Code::TargetUnexpected, format!("{} do not appear", names.join(" and "))));
+            return Err(Error::new(
+                Code::TargetUnexpected,
+                format!("{} do not appear", names.join(" and ")),
+            ));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -438,39 +466,44 @@ async fn sync_loop(
 ) {
     let spec = &context.spec;
     let metrics = ConfigSyncMetrics::new(&spec.id);
+    let new_syncer = || {
+        Syncer::new(
+            context.source_admin.clone(),
+            context.target_admin.clone(),
+            spec.clone(),
+        )
+    };
     let mut cluster_ids: Option<(String, String)> = None;
-    let mut syncer = Syncer::new(spec);
+    let mut syncer = new_syncer();
     let mut failures = 0u32;
     loop {
         // Whoever owns task 0 changes the target; everybody reads.
-        let apply = spec.config_sync.mode == SyncMode::Apply && lock(&shared).tasks.contains_key(&0);
+        let apply = lock(&shared).tasks.contains_key(&0);
         let call = {
             let (context, ids) = (context.clone(), cluster_ids.clone());
             move || {
-                let ids = match ids {
-                    Some(ids) => ids,
-                    None => (
-                        context.source_admin.cluster_id(ADMIN_TIMEOUT)?,
-                        context.target_admin.cluster_id(ADMIN_TIMEOUT)?,
-                    ),
-                };
-                let pass = syncer.pass(&context.source_admin, &context.target_admin, apply);
-                Ok((syncer, ids, pass))
+                let pass = (|| {
+                    let ids = match ids {
+                        Some(ids) => ids,
+                        None => (
+                            context.source_admin.cluster_id(ADMIN_TIMEOUT)?,
+                            context.target_admin.cluster_id(ADMIN_TIMEOUT)?,
+                        ),
+                    };
+                    Ok((ids, syncer.pass(apply)?))
+                })();
+                (syncer, pass)
             }
         };
         let result = match tokio::task::spawn_blocking(call).await {
-            Ok(Ok((returned, ids, pass))) => {
+            Ok((returned, result)) => {
                 syncer = returned;
-                pass.map(|pass| (ids, pass))
-            }
-            Ok(Err(error)) => {
-                // The syncer went with the closure; what it knew is learned again by its next pass.
-                syncer = Syncer::new(spec);
-                Err(error)
+                result
             }
             Err(e) => {
-                syncer = Syncer::new(spec);
-                error!(code = %Code::Panicked, error = %e, "a pass of config sync panicked");
+                // What it knew is learned again by its next pass.
+                syncer = new_syncer();
+                lock(&shared).panicked = true;
                 Err(Error::new(Code::Panicked, e.to_string()))
             }
         };
@@ -484,11 +517,14 @@ async fn sync_loop(
                 cluster_ids = Some(ids);
                 let grown = context.view.load().as_ref().is_none_or(|old| **old != view);
                 if grown {
-                    info!(partitions = view.partitions.len(), "partitions that can be copied");
+                    info!(
+                        partitions = view.partitions.len(),
+                        "partitions that can be copied"
+                    );
                     context.view.store(Some(Arc::new(view)));
                 }
                 // What was just created can be copied at once.
-                if 0 < pass.applied.changed {
+                if pass.applied.is_some_and(|applied| !applied.changed.is_empty()) {
                     pause = Duration::from_millis(100);
                 }
             }
@@ -500,17 +536,17 @@ async fn sync_loop(
                 let mut shared = lock(&shared);
                 let report = shared.sync.get_or_insert_with(|| SyncReport {
                     at: None,
-                    status: ConfigSyncStatus { mode: mode(spec), ..ConfigSyncStatus::default() },
+                    status: ConfigSyncStatus {
+                        mode: mode(spec),
+                        ..ConfigSyncStatus::default()
+                    },
                 });
                 report.status.errors = vec![error.to_string()];
             }
         }
-        // Before the first task 0 runs, nothing was created: look again soon.
-        if !apply && spec.config_sync.mode == SyncMode::Apply && lock(&shared).sync.is_some() && failures == 0 {
-            pause = pause.min(Duration::from_millis(250)).max(Duration::from_millis(100));
-            if lock(&shared).joined {
-                pause = spec.config_sync.interval;
-            }
+        // The first passes may come before task 0 does: do not make the first record wait for the interval.
+        if !apply && !lock(&shared).joined && failures == 0 {
+            pause = Duration::from_millis(100);
         }
         tokio::select! {
             () = drain.cancelled() => return,
@@ -528,19 +564,29 @@ fn mode(spec: &FlowSpec) -> String {
 
 /// Puts a pass into metrics, status and log.
 fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowSpec, pass: &Pass) {
-    let errors: Vec<String> = pass.plan.errors.iter().chain(&pass.applied.errors).cloned().collect();
-    let pending = pass.plan.changes.len() as u64 - pass.applied.changed as u64;
-    metrics.changes(pass.applied.changed as u64);
+    let (changed, failed) = pass
+        .applied
+        .as_ref()
+        .map_or((&[][..], &[][..]), |applied| (&applied.changed, &applied.errors));
+    let errors: Vec<String> = pass.plan.errors.iter().chain(failed).cloned().collect();
+    let pending = pass.plan.changes.len().saturating_sub(changed.len()) as u64;
+    metrics.changes(changed.len() as u64);
     metrics.errors(errors.len() as u64);
     metrics.pending(pending);
-    metrics.last_success(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()));
-    if 0 < pass.applied.changed {
-        for change in &pass.plan.changes {
-            info!(%change, "config sync");
-        }
+    metrics.last_success(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0.0, |d| d.as_secs_f64()),
+    );
+    for change in changed {
+        info!(%change, "config sync");
     }
     let mut shared = lock(shared);
-    let known = shared.sync.as_ref().map(|report| report.status.errors.clone()).unwrap_or_default();
+    let known = shared
+        .sync
+        .as_ref()
+        .map(|report| report.status.errors.clone())
+        .unwrap_or_default();
     for error in errors.iter().filter(|error| !known.contains(error)) {
         warn!(error, "config sync");
     }
@@ -568,11 +614,25 @@ fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, String)) -> V
         };
         let name: Arc<str> = source.as_str().into();
         for partition in 0..here.partitions.min(there.partitions) {
-            let route = Route { remote: remote.clone(), topic_id: here.id.clone() };
-            partitions.insert(TopicPartition { topic: name.clone(), partition }, route);
+            let route = Route {
+                remote: remote.clone(),
+                topic_id: here.id.clone(),
+            };
+            partitions.insert(
+                TopicPartition {
+                    topic: name.clone(),
+                    partition,
+                },
+                route,
+            );
         }
     }
-    View { partitions, tasks, source_cluster_id: source_id.clone(), target_cluster_id: target_id.clone() }
+    View {
+        partitions,
+        tasks,
+        source_cluster_id: source_id.clone(),
+        target_cluster_id: target_id.clone(),
+    }
 }
 
 /// Asks for the source's ends and keeps lag and gauges up to date.
@@ -581,7 +641,9 @@ async fn watch_loop(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let Some(view) = context.view.load_full() else { continue };
+        let Some(view) = context.view.load_full() else {
+            continue;
+        };
         let owned: BTreeSet<u32> = lock(&shared).tasks.keys().copied().collect();
         let asked: Vec<_> = view
             .partitions
@@ -591,12 +653,19 @@ async fn watch_loop(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
             .collect();
         if !asked.is_empty() {
             let context = context.clone();
-            let call = move || context.source_admin.list_offsets(&asked, true, Duration::from_secs(3));
+            let call = move || {
+                context
+                    .source_admin
+                    .list_offsets(&asked, true, Duration::from_secs(3))
+            };
             match blocking(call).await {
                 Ok(ends) => {
                     let now = Instant::now();
                     let mut shared = lock(&shared);
-                    shared.ends = ends.into_iter().filter_map(|(tp, end)| Some((tp, end.ok()?))).collect();
+                    shared.ends = ends
+                        .into_iter()
+                        .filter_map(|(tp, end)| Some((tp, end.ok()?)))
+                        .collect();
                     shared.ends_at = Some(now);
                     let Shared { ends, clocks, .. } = &mut *shared;
                     clocks.retain(|tp, _| ends.contains_key(tp));
@@ -611,14 +680,17 @@ async fn watch_loop(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
         let status = status(&context, &lock(&shared), now);
         let partitions = || status.tasks.iter().flat_map(|task| &task.partitions);
         for state in PARTITION_STATES {
-            context.metrics.partitions(state, partitions().filter(|it| it.state == state).count());
+            context
+                .metrics
+                .partitions(state, partitions().filter(|it| it.state == state).count());
         }
         let mut shared = lock(&shared);
         let mut gauges = std::mem::take(&mut shared.gauges);
         for it in partitions() {
             let tp = TopicPartition::new(it.topic.as_str(), it.partition);
-            let gauge =
-                gauges.remove(&tp).unwrap_or_else(|| PartitionMetrics::new(&context.spec.id, &it.topic, it.partition));
+            let gauge = gauges
+                .remove(&tp)
+                .unwrap_or_else(|| PartitionMetrics::new(&context.spec.id, &it.topic, it.partition));
             gauge.lag(it.lag_records, it.lag_seconds);
             shared.gauges.insert(tp, gauge);
         }
@@ -629,7 +701,9 @@ async fn watch_loop(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
 
 /// Puts the status of a flow together. Lag is unknown where the source's end has not been heard lately.
 fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
-    let fresh = shared.ends_at.is_some_and(|at| now.saturating_duration_since(at) <= ENDS_FRESH);
+    let fresh = shared
+        .ends_at
+        .is_some_and(|at| now.saturating_duration_since(at) <= ENDS_FRESH);
     let mut tasks: Vec<_> = shared.tasks.values().map(TaskHandle::status).collect();
     let (mut records, mut seconds) = (Some(0u64), Some(0f64));
     for it in tasks.iter_mut().flat_map(|task| &mut task.partitions) {
@@ -637,13 +711,20 @@ fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
         it.source_end_offset = shared.ends.get(&tp).copied();
         if let (Some(next), Some(end)) = (it.next_source_offset, it.source_end_offset) {
             it.lag_records = fresh.then(|| (end - next).max(0) as u64);
-            it.lag_seconds = shared.clocks.get(&tp).and_then(|clock| clock.age(next, now, fresh));
+            it.lag_seconds = shared
+                .clocks
+                .get(&tp)
+                .and_then(|clock| clock.age(next, now, fresh));
         }
         records = records.zip(it.lag_records).map(|(sum, lag)| sum + lag);
         seconds = seconds.zip(it.lag_seconds).map(|(longest, lag)| longest.max(lag));
     }
     let known = !tasks.is_empty() && context.view.load().is_some();
-    let held = tasks.iter().flat_map(|task| &task.partitions).filter(|it| it.state != "running").count();
+    let held = tasks
+        .iter()
+        .flat_map(|task| &task.partitions)
+        .filter(|it| it.state != "running")
+        .count();
     let failing = tasks.iter().find(|task| task.state == "backing_off");
     let (state, reason) = if shared.stopped {
         ("stopped", shared.trouble.as_ref().map(ToString::to_string))
@@ -655,8 +736,14 @@ fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
         ("degraded", task.reason.clone())
     } else if tasks.is_empty() && shared.joined {
         ("standby", Some("another daemon owns the tasks".to_owned()))
-    } else if tasks.is_empty() || context.view.load().is_none() || tasks.iter().any(|it| it.state == "starting") {
-        let waiting = shared.sync.as_ref().and_then(|report| report.status.errors.first().cloned());
+    } else if tasks.is_empty()
+        || context.view.load().is_none()
+        || tasks.iter().any(|it| it.state == "starting")
+    {
+        let waiting = shared
+            .sync
+            .as_ref()
+            .and_then(|report| report.status.errors.first().cloned());
         ("starting", waiting)
     } else if 0 < held {
         ("degraded", Some(format!("{held} partitions are not running")))
@@ -677,7 +764,9 @@ fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
         lag_seconds: seconds.filter(|_| known),
         config_sync: shared.sync.as_ref().map(|report| {
             let mut status = report.status.clone();
-            let since = report.at.map(|at| now.saturating_duration_since(at).as_secs_f64());
+            let since = report
+                .at
+                .map(|at| now.saturating_duration_since(at).as_secs_f64());
             status.seconds_since_last_pass = since;
             status
         }),

@@ -50,7 +50,11 @@ impl Supervisor {
         let mut started = Vec::with_capacity(flows.len());
         for spec in flows {
             let cluster = |alias| {
-                config.clusters.get(alias).cloned().expect("topologies name only configured clusters")
+                config
+                    .clusters
+                    .get(alias)
+                    .cloned()
+                    .expect("topologies name only configured clusters")
             };
             let (source, target) = (cluster(&spec.id.source), cluster(&spec.id.target));
             started.push(Flow::start(spec, source, target, memory, &config.instance)?);
@@ -87,7 +91,11 @@ impl Supervisor {
         loop {
             if self.flows.iter().all(Flow::is_stopped) {
                 let panicked = self.flows.iter().any(Flow::has_panicked);
-                return if panicked { DrainOutcome::Panicked } else { DrainOutcome::Drained };
+                return if panicked {
+                    DrainOutcome::Panicked
+                } else {
+                    DrainOutcome::Drained
+                };
             }
             let now = Instant::now();
             let late = || self.flows.iter().flat_map(Flow::late).collect::<Vec<_>>();
@@ -118,5 +126,8 @@ fn task_memory(budget: u64, tasks: u64) -> TaskMemory {
         );
     }
     let share = share.max(LEAST_TASK_MEMORY);
-    TaskMemory { fetched_bytes: share / 2, in_flight_bytes: share / 2 }
+    TaskMemory {
+        fetched_bytes: share / 2,
+        in_flight_bytes: share / 2,
+    }
 }

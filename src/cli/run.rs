@@ -1,6 +1,7 @@
 //! `causeway run`: the life of the daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,13 +25,13 @@ pub fn run(config: Config, flows: Vec<FlowSpec>) -> Outcome<()> {
         .enable_all()
         .build()
         .map_err(|error| failed(format_args!("cannot start threads: {error}")))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let mut signals = Signals::new().map_err(failed)?;
         let listener = api::bind(config.listen).await.map_err(failed)?;
         announce(&config, &flows);
 
         let drain_timeout = config.drain_timeout;
-        let supervisor = Supervisor::start(Arc::new(config), flows);
+        let supervisor = Supervisor::start(Arc::new(config), flows).map_err(failed)?;
         let api = listener.serve(metrics, supervisor.status_fn());
         info!(address = %api.address(), "answering /live, /ready, /status and /metrics");
 
@@ -58,6 +59,10 @@ pub fn run(config: Config, flows: Vec<FlowSpec>) -> Outcome<()> {
                 info!("drained");
                 Ok(())
             }
+            DrainOutcome::Panicked => {
+                error!("drained, but a part of causeway had panicked: this is a bug, please report the log");
+                Err(ExitCode::Failed)
+            }
             DrainOutcome::Late(late) => {
                 error!(
                     late = late.join(", "),
@@ -66,7 +71,10 @@ pub fn run(config: Config, flows: Vec<FlowSpec>) -> Outcome<()> {
                 Err(ExitCode::DrainDeadline)
             }
         }
-    })
+    });
+    // A call to a cluster that does not answer must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
 }
 
 fn announce(config: &Config, flows: &[FlowSpec]) {

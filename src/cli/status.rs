@@ -113,9 +113,13 @@ fn config_sync(sync: &ConfigSyncStatus) -> String {
         n => format!(", {} left out (causeway plan says why)", count(n, "topic")),
     };
     format!(
-        "{}, last pass {} ago, {pending}{excluded}",
+        "{}, {}, {pending}{excluded}",
         sync.mode,
-        age(sync.seconds_since_last_pass)
+        sync.seconds_since_last_pass
+            .map_or("no pass yet".into(), |since| format!(
+                "last pass {} ago",
+                age(since)
+            ))
     )
 }
 
@@ -247,6 +251,7 @@ mod tests {
             source_end_offset: lag.map(|lag| 10 + lag as i64),
             lag_records: lag,
             lag_seconds: None,
+            replayed_records: 0,
             gaps: Vec::new(),
         }
     }
@@ -272,7 +277,7 @@ mod tests {
                 lag_seconds: None,
                 config_sync: Some(ConfigSyncStatus {
                     mode: "apply".into(),
-                    seconds_since_last_pass: 2.14,
+                    seconds_since_last_pass: Some(2.14),
                     pending_changes: 1,
                     errors: vec!["orders: T201".into()],
                     ..ConfigSyncStatus::default()

@@ -48,16 +48,29 @@ impl Membership {
         notify: impl Fn(Ownership) + Send + 'static,
     ) -> Result<Self, KafkaError> {
         let closing = Arc::new(AtomicBool::new(false));
-        let notes = Notes { label: label.to_owned(), closing: closing.clone(), queue: Mutex::default() };
+        let notes = Notes {
+            label: label.to_owned(),
+            closing: closing.clone(),
+            queue: Mutex::default(),
+        };
         let consumer: BaseConsumer<Notes> = config.create_with_context(notes)?;
         consumer.subscribe(&[topic])?;
         let (released, releases) = mpsc::channel();
-        let member = Member { consumer, topic: topic.to_owned(), closing: closing.clone(), releases };
+        let member = Member {
+            consumer,
+            topic: topic.to_owned(),
+            closing: closing.clone(),
+            releases,
+        };
         let thread = std::thread::Builder::new()
             .name("membership".into())
             .spawn(move || member.run(notify))
             .expect("the system can start a thread");
-        Ok(Self { thread: Some(thread), closing, released })
+        Ok(Self {
+            thread: Some(thread),
+            closing,
+            released,
+        })
     }
 
     /// Hands drained tasks back to the group.
@@ -174,11 +187,18 @@ impl ConsumerContext for Notes {
             let _ = consumer.incremental_unassign(partitions);
             return;
         }
-        let tasks: BTreeSet<u32> = partitions.elements().iter().map(|it| it.partition() as u32).collect();
+        let tasks: BTreeSet<u32> = partitions
+            .elements()
+            .iter()
+            .map(|it| it.partition() as u32)
+            .collect();
         let note = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Note::Assign(tasks),
             _ => Note::Revoke(tasks),
         };
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(note);
     }
 }

@@ -42,13 +42,19 @@ enum Key {
 
 /// The progress record of one source partition.
 pub fn progress_record(tp: &TopicPartition, progress: &StoredProgress) -> StateRecord {
-    let key = Key::Partition { topic: tp.topic.to_string(), partition: tp.partition };
+    let key = Key::Partition {
+        topic: tp.topic.to_string(),
+        partition: tp.partition,
+    };
     record(&key, progress)
 }
 
 /// The record that marks a slot as born.
 pub fn born_record(slot: u32, created_at_ms: i64) -> StateRecord {
-    record(&Key::Slot { slot }, &serde_json::json!({ "created_at_ms": created_at_ms }))
+    record(
+        &Key::Slot { slot },
+        &serde_json::json!({ "created_at_ms": created_at_ms }),
+    )
 }
 
 /// The record of one segment of the offset map. `runs` is not empty.
@@ -78,12 +84,14 @@ impl Slot {
     pub fn read(target: &ClusterConnection, topic: &str, slot: u32, timeout: Duration) -> Result<Self> {
         // An error without a code of librdkafka's is one of waiting.
         let known = |e: &KafkaError| {
-            e.rdkafka_error_code().map_or(Code::TargetUnreachable, |err| code(Side::Target, err))
+            e.rdkafka_error_code()
+                .map_or(Code::TargetUnreachable, |err| code(Side::Target, err))
         };
         let side = |e: KafkaError| Error::new(known(&e), format!("reading {topic}: {e}"));
         let consumer: BaseConsumer = target.state_reader(topic).create().map_err(side)?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, slot as i32, RdOffset::Beginning).map_err(side)?;
+        list.add_partition_offset(topic, slot as i32, RdOffset::Beginning)
+            .map_err(side)?;
         consumer.assign(&list).map_err(side)?;
         let (mut read, deadline) = (Self::default(), Instant::now() + timeout);
         while Instant::now() < deadline {
@@ -100,7 +108,10 @@ impl Slot {
                 },
             }
         }
-        Err(Error::new(Code::TargetUnreachable, format!("reading {topic}: no end after {timeout:?}")))
+        Err(Error::new(
+            Code::TargetUnreachable,
+            format!("reading {topic}: no end after {timeout:?}"),
+        ))
     }
 
     fn apply(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> std::result::Result<(), String> {
@@ -109,7 +120,8 @@ impl Slot {
             (Key::Slot { .. }, _) => self.born = true,
             (Key::Partition { topic, partition }, Some(value)) => {
                 let progress = serde_json::from_slice(value).map_err(|e| format!("value: {e}"))?;
-                self.progress.insert(TopicPartition::new(topic, partition), progress);
+                self.progress
+                    .insert(TopicPartition::new(topic, partition), progress);
             }
             (Key::Partition { topic, partition }, None) => {
                 self.progress.remove(&TopicPartition::new(topic, partition));
@@ -131,7 +143,11 @@ mod tests {
             next_target_offset: Some(9),
             topic_id: "id".into(),
             replayed_records: 2,
-            gaps: vec![super::super::start::Gap { from: 1, to: 4, reason: "source_out_of_range".into() }],
+            gaps: vec![super::super::start::Gap {
+                from: 1,
+                to: 4,
+                reason: "source_out_of_range".into(),
+            }],
         };
         let mut slot = Slot::default();
         for record in [progress_record(&tp, &progress), born_record(2, 5)] {
@@ -140,12 +156,19 @@ mod tests {
         assert!(slot.born);
         assert_eq!(slot.progress[&tp], progress);
         let record = progress_record(&tp, &progress);
-        assert_eq!(String::from_utf8(record.key).unwrap(), r#"{"topic":"orders","partition":3}"#);
+        assert_eq!(
+            String::from_utf8(record.key).unwrap(),
+            r#"{"topic":"orders","partition":3}"#
+        );
     }
 
     #[test]
     fn a_record_that_cannot_be_understood_is_an_error_not_a_fresh_start() {
-        assert!(Slot::default().apply(Some(br#"{"topic":"t","partition":0}"#), Some(b"garbage")).is_err());
+        assert!(
+            Slot::default()
+                .apply(Some(br#"{"topic":"t","partition":0}"#), Some(b"garbage"))
+                .is_err()
+        );
         assert!(Slot::default().apply(None, None).is_err());
     }
 }

@@ -139,6 +139,7 @@ mod tests {
             next_source_offset: next,
             next_target_offset: None,
             topic_id: id.into(),
+            replayed_records: 0,
             gaps: vec![],
         }
     }

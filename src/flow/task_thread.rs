@@ -71,7 +71,11 @@ impl TaskHandle {
                 move || TaskThread::new(flow, task, drain, status).run()
             })
             .expect("the system can start a thread");
-        Self { thread, drain, status }
+        Self {
+            thread,
+            drain,
+            status,
+        }
     }
 
     /// Asks the task to finish what it has taken and to end.
@@ -121,10 +125,24 @@ struct TaskThread {
 }
 
 impl TaskThread {
-    fn new(flow: Arc<FlowContext>, task: u32, drain: Arc<AtomicBool>, status: Arc<Mutex<TaskStatus>>) -> Self {
+    fn new(
+        flow: Arc<FlowContext>,
+        task: u32,
+        drain: Arc<AtomicBool>,
+        status: Arc<Mutex<TaskStatus>>,
+    ) -> Self {
         let metrics = TaskMetrics::new(&flow.spec.id, task);
         let account = flow.throttle.account();
-        Self { flow, task, drain, status, metrics, account, held: BTreeMap::new(), failures: 0 }
+        Self {
+            flow,
+            task,
+            drain,
+            status,
+            metrics,
+            account,
+            held: BTreeMap::new(),
+            failures: 0,
+        }
     }
 
     fn run(mut self) -> TaskEnd {
@@ -184,7 +202,14 @@ impl TaskThread {
         };
         let advice = error.code.page().advice;
         error!(topic = %tp.topic, partition = tp.partition, %error, advice, "partition stopped");
-        self.held.insert(tp.clone(), Held { error, attempts, retry_at });
+        self.held.insert(
+            tp.clone(),
+            Held {
+                error,
+                attempts,
+                retry_at,
+            },
+        );
     }
 }
 
@@ -225,13 +250,21 @@ impl<'a> Session<'a> {
     /// The fixed sequence, up to reading stored progress. `None`: asked to drain meanwhile.
     fn open(task: &'a mut TaskThread) -> Result<Option<Self>> {
         let flow = task.flow.clone();
-        let Some(view) = wait_for_view(task) else { return Ok(None) };
+        let Some(view) = wait_for_view(task) else {
+            return Ok(None);
+        };
         let origin = (flow.spec.provenance == Provenance::Header).then(|| Origin {
             source_cluster_id: view.source_cluster_id.clone(),
             target_cluster_id: view.target_cluster_id.clone(),
         });
-        let mut engine =
-            RecordEngine::new(&flow.spec, task.task, &flow.source, &flow.target, flow.memory, origin)?;
+        let mut engine = RecordEngine::new(
+            &flow.spec,
+            task.task,
+            &flow.source,
+            &flow.target,
+            flow.memory,
+            origin,
+        )?;
         while let Err((error, retriable)) = engine.fence(Duration::from_secs(5)) {
             if !retriable {
                 return Err(error);
@@ -241,13 +274,25 @@ impl<'a> Session<'a> {
             }
             task.set_state("starting", Some(&error));
         }
-        let slot = Slot::read(&flow.target, &flow.spec.id.progress_topic(), task.task, Duration::from_secs(30))?;
-        info!(partitions = slot.progress.len(), first_time = !slot.born, "slot owned, stored progress read");
+        let slot = Slot::read(
+            &flow.target,
+            &flow.spec.id.progress_topic(),
+            task.task,
+            Duration::from_secs(30),
+        )?;
+        info!(
+            partitions = slot.progress.len(),
+            first_time = !slot.born,
+            "slot owned, stored progress read"
+        );
         let commit_interval = match flow.spec.delivery {
             Delivery::ExactlyOnce => flow.spec.commit_interval,
             Delivery::AtLeastOnce => flow.spec.commit_interval.max(Duration::from_secs(1)),
         };
-        let limits = Limits { in_flight_bytes: flow.memory.in_flight_bytes, commit_interval };
+        let limits = Limits {
+            in_flight_bytes: flow.memory.in_flight_bytes,
+            commit_interval,
+        };
         Ok(Some(Self {
             engine,
             state: TaskState::new(flow.spec.delivery, limits, Instant::now()),
@@ -285,15 +330,24 @@ impl<'a> Session<'a> {
         loop {
             let in_flight = 0 < self.state.in_flight_bytes();
             let now = Instant::now();
-            if self.housekept.is_none_or(|at| HOUSEKEEPING <= now.saturating_duration_since(at)) {
+            if self
+                .housekept
+                .is_none_or(|at| HOUSEKEEPING <= now.saturating_duration_since(at))
+            {
                 self.housekept = Some(now);
                 self.housekeeping(now)?;
             }
             let debt = self.task.account.wait();
-            self.task.metrics.throttled(self.waiting.note(debt.is_some(), now));
+            self.task
+                .metrics
+                .throttled(self.waiting.note(debt.is_some(), now));
             let wants = self.state.wants_records() && debt.is_none();
             // Whichever side is waited for, the other is looked at within a few milliseconds.
-            let pause = if in_flight { Duration::from_millis(2) } else { Duration::from_millis(20) };
+            let pause = if in_flight {
+                Duration::from_millis(2)
+            } else {
+                Duration::from_millis(20)
+            };
             if wants {
                 self.engine.take(pause, &mut self.taken);
                 self.take_in()?;
@@ -313,9 +367,19 @@ impl<'a> Session<'a> {
         let mut taken = std::mem::take(&mut self.taken);
         for it in taken.drain(..) {
             match it {
-                Taken::Records { partition, first, count, bytes } => {
+                Taken::Records {
+                    partition,
+                    first,
+                    count,
+                    bytes,
+                } => {
                     self.task.account.charge(count.into(), bytes);
-                    self.step(Event::Took { partition, first, count, bytes })?;
+                    self.step(Event::Took {
+                        partition,
+                        first,
+                        count,
+                        bytes,
+                    })?;
                 }
                 Taken::End { partition, position } => {
                     self.step(Event::End { partition, position })?;
@@ -349,7 +413,16 @@ impl<'a> Session<'a> {
         let mut answers = std::mem::take(&mut self.answers);
         let now_ms = unix_millis();
         let mut failure = None;
-        for Answer { partition, first, count, bytes, payload_bytes, first_timestamp, outcome } in answers.drain(..) {
+        for Answer {
+            partition,
+            first,
+            count,
+            bytes,
+            payload_bytes,
+            first_timestamp,
+            outcome,
+        } in answers.drain(..)
+        {
             match outcome {
                 Outcome::Delivered(target) => {
                     let metrics = &self.partitions[partition.0].metrics;
@@ -358,11 +431,22 @@ impl<'a> Session<'a> {
                         let latency = (now_ms - first_timestamp).max(0) as f64 / 1000.0;
                         self.task.metrics.replication_latency(latency, count.into());
                     }
-                    self.step(Event::Delivered { partition, first, target, count, bytes })?;
+                    self.step(Event::Delivered {
+                        partition,
+                        first,
+                        target,
+                        count,
+                        bytes,
+                    })?;
                 }
                 Outcome::Skipped => {
                     self.task.metrics.skipped(count.into());
-                    self.step(Event::Skipped { partition, first, count, bytes })?;
+                    self.step(Event::Skipped {
+                        partition,
+                        first,
+                        count,
+                        bytes,
+                    })?;
                 }
                 // Successes behind a failure still count: they tell what need not be sent again.
                 Outcome::Failed(error) => failure = failure.or(Some((partition, error))),
@@ -417,7 +501,9 @@ impl<'a> Session<'a> {
         }
         for pending in self.state.pending() {
             let tp = &self.partitions[pending.partition.0].tp;
-            let Some(progress) = self.slot.progress.get_mut(tp) else { continue };
+            let Some(progress) = self.slot.progress.get_mut(tp) else {
+                continue;
+            };
             progress.next_source_offset = pending.next_source.0.0;
             progress.next_target_offset = pending.next_target.or(progress.next_target_offset);
             records.push(progress_record(tp, progress));
@@ -467,9 +553,14 @@ impl<'a> Session<'a> {
             self.leave_what_is_gone()?;
         }
         self.adopt()?;
-        self.task.metrics.timestamp_zero(self.engine.take_zero_timestamps());
+        self.task
+            .metrics
+            .timestamp_zero(self.engine.take_zero_timestamps());
         self.task.metrics.in_flight_bytes(self.state.in_flight_bytes());
-        if self.published.is_none_or(|at| PUBLISH <= now.saturating_duration_since(at)) {
+        if self
+            .published
+            .is_none_or(|at| PUBLISH <= now.saturating_duration_since(at))
+        {
             self.publish(now);
         }
         Ok(())
@@ -479,12 +570,21 @@ impl<'a> Session<'a> {
     fn leave_what_is_gone(&mut self) -> Result<()> {
         for i in 0..self.partitions.len() {
             let (tp, active) = (self.partitions[i].tp.clone(), self.partitions[i].active);
-            let known = self.slot.progress.get(&tp).map(|p| p.topic_id.clone()).unwrap_or_default();
+            let known = self
+                .slot
+                .progress
+                .get(&tp)
+                .map(|p| p.topic_id.clone())
+                .unwrap_or_default();
             let error = match self.view.partitions.get(&tp) {
-                None => Error::new(Code::SourceTopicMissing, "the partition is not on the source, or not selected"),
-                Some(seen) if *seen.topic_id.0 != *known => {
-                    Error::new(Code::SourceRecreated, format!("topic id {known} became {}", seen.topic_id))
-                }
+                None => Error::new(
+                    Code::SourceTopicMissing,
+                    "the partition is not on the source, or not selected",
+                ),
+                Some(seen) if *seen.topic_id.0 != *known => Error::new(
+                    Code::SourceRecreated,
+                    format!("topic id {known} became {}", seen.topic_id),
+                ),
                 Some(_) => continue,
             };
             if active {
@@ -513,7 +613,12 @@ impl<'a> Session<'a> {
                 Some(id) => !self.partitions[id.0].active && self.state.is_settled(*id),
                 None => true,
             })
-            .filter(|tp| self.task.held.get(*tp).is_none_or(|held| held.retry_at.is_some_and(|at| at <= now)))
+            .filter(|tp| {
+                self.task
+                    .held
+                    .get(*tp)
+                    .is_none_or(|held| held.retry_at.is_some_and(|at| at <= now))
+            })
             .cloned()
             .collect();
         if wanted.is_empty() || self.task.drain.load(Ordering::Relaxed) {
@@ -547,7 +652,15 @@ impl<'a> Session<'a> {
                 let topic_id = self.view.partitions[tp].topic_id.clone();
                 let log_start = start.clone()?;
                 let target_end = offset(&target_ends, remote)?;
-                Ok((SourceBounds { topic_id, log_start, end: offset(&ends, tp)? }, fresh, target_end))
+                Ok((
+                    SourceBounds {
+                        topic_id,
+                        log_start,
+                        end: offset(&ends, tp)?,
+                    },
+                    fresh,
+                    target_end,
+                ))
             })();
             let (bounds, fresh, target_end) = match bounds {
                 Ok(bounds) => bounds,
@@ -565,7 +678,11 @@ impl<'a> Session<'a> {
         let routes: Vec<_> = assign
             .iter()
             .map(|(tp, begin, ..)| {
-                (tp.clone(), self.view.partitions[tp].remote.clone(), NextOffset(begin.position))
+                (
+                    tp.clone(),
+                    self.view.partitions[tp].remote.clone(),
+                    NextOffset(begin.position),
+                )
             })
             .collect();
         if routes.is_empty() {
@@ -607,12 +724,21 @@ impl<'a> Session<'a> {
             debug!(topic = %tp.topic, partition = tp.partition, position = begin.position, "partition assigned");
             if self.partitions.len() <= id.0 {
                 let metrics = self.task.metrics.topic(&tp.topic);
-                self.partitions.push(Assigned { tp: tp.clone(), metrics, active: true });
+                self.partitions.push(Assigned {
+                    tp: tp.clone(),
+                    metrics,
+                    active: true,
+                });
             }
             self.partitions[id.0].active = true;
             self.ids.insert(tp, id);
             let start = Source(NextOffset(begin.position));
-            self.step(Event::Assigned { partition: id, start, next_target: Some(target_end), persist })?;
+            self.step(Event::Assigned {
+                partition: id,
+                start,
+                next_target: Some(target_end),
+                persist,
+            })?;
         }
         Ok(())
     }
@@ -620,7 +746,12 @@ impl<'a> Session<'a> {
     fn publish(&mut self, now: Instant) {
         self.published = Some(now);
         let mut partitions: Vec<PartitionStatus> = vec![];
-        for tp in self.view.partitions.keys().filter(|tp| task_of(tp, self.view.tasks) == self.task.task) {
+        for tp in self
+            .view
+            .partitions
+            .keys()
+            .filter(|tp| task_of(tp, self.view.tasks) == self.task.task)
+        {
             let stored = self.slot.progress.get(tp);
             let id = self.ids.get(tp).filter(|id| self.partitions[id.0].active);
             let live = id.and_then(|id| self.state.position(*id));
@@ -646,7 +777,9 @@ impl<'a> Session<'a> {
                 lag_records: None,
                 lag_seconds: None,
                 replayed_records: stored.map_or(0, |stored| stored.replayed_records),
-                gaps: stored.map_or(vec![], |stored| stored.gaps.iter().map(ToString::to_string).collect()),
+                gaps: stored.map_or(vec![], |stored| {
+                    stored.gaps.iter().map(ToString::to_string).collect()
+                }),
             });
         }
         let mut status = lock(&self.task.status);
@@ -675,22 +808,26 @@ fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {
 fn offset(offsets: &BTreeMap<TopicPartition, Result<i64>>, tp: &TopicPartition) -> Result<i64> {
     match offsets.get(tp) {
         Some(answer) => answer.clone(),
-        None => Err(Error::new(Code::SourceUnexpected, format!("no answer about the offsets of {tp}"))),
+        None => Err(Error::new(
+            Code::SourceUnexpected,
+            format!("no answer about the offsets of {tp}"),
+        )),
     }
 }
 
 /// The task of a partition: `(hash(topic) + partition) mod tasks`, so that the partitions of a topic are
 /// spread evenly. FNV-1a, because the answer must never change.
 pub fn task_of(tp: &TopicPartition, tasks: u32) -> u32 {
-    let hash = tp
-        .topic
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = tp.topic.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     (hash.wrapping_add(tp.partition as u64) % u64::from(tasks.max(1))) as u32
 }
 
 fn unix_millis() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as i64)
 }
 
 #[cfg(test)]
@@ -699,7 +836,9 @@ mod tests {
 
     #[test]
     fn partitions_of_a_topic_are_spread_evenly_and_stay_where_they_are() {
-        let tasks: Vec<u32> = (0..8).map(|p| task_of(&TopicPartition::new("orders", p), 4)).collect();
+        let tasks: Vec<u32> = (0..8)
+            .map(|p| task_of(&TopicPartition::new("orders", p), 4))
+            .collect();
         for task in 0..4 {
             assert_eq!(tasks.iter().filter(|t| **t == task).count(), 2);
         }

@@ -30,7 +30,8 @@ impl FlowThrottle {
     /// Limiters that allow a tenth of a second's worth at once.
     pub fn new(throttle: Throttle) -> Self {
         let limiter = |per_second: u64| {
-            let rate = NonZeroU32::new(per_second.clamp(1, u32::MAX.into()) as u32).unwrap_or(NonZeroU32::MIN);
+            let rate =
+                NonZeroU32::new(per_second.clamp(1, u32::MAX.into()) as u32).unwrap_or(NonZeroU32::MIN);
             let burst = NonZeroU32::new(rate.get() / 10).unwrap_or(NonZeroU32::MIN);
             Arc::new(RateLimiter::direct(Quota::per_second(rate).allow_burst(burst)))
         };
@@ -42,7 +43,12 @@ impl FlowThrottle {
 
     /// A task's account with these limits.
     pub fn account(&self) -> Account {
-        Account { throttle: self.clone(), bytes: 0, records: 0, clock: DefaultClock::default() }
+        Account {
+            throttle: self.clone(),
+            bytes: 0,
+            records: 0,
+            clock: DefaultClock::default(),
+        }
     }
 }
 
@@ -59,8 +65,18 @@ impl Account {
 
     /// Pays what the limits allow now. `Some`: still in debt, try again after this long.
     pub fn wait(&mut self) -> Option<Duration> {
-        let bytes = pay(self.throttle.kibibytes.as_deref(), &mut self.bytes, 1024, &self.clock);
-        let records = pay(self.throttle.records.as_deref(), &mut self.records, 1, &self.clock);
+        let bytes = pay(
+            self.throttle.kibibytes.as_deref(),
+            &mut self.bytes,
+            1024,
+            &self.clock,
+        );
+        let records = pay(
+            self.throttle.records.as_deref(),
+            &mut self.records,
+            1,
+            &self.clock,
+        );
         bytes.max(records)
     }
 }
@@ -93,7 +109,9 @@ pub struct Waiting(Option<Instant>);
 impl Waiting {
     /// Notes the present state; returns the time that passed in debt since the last call.
     pub fn note(&mut self, waiting: bool, now: Instant) -> Duration {
-        let passed = self.0.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let passed = self
+            .0
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         self.0 = waiting.then_some(now);
         passed
     }
@@ -112,7 +130,10 @@ mod tests {
 
     #[test]
     fn a_record_larger_than_a_second_of_the_limit_is_paid_in_the_end() {
-        let throttle = Throttle { bytes_per_second: Some(64 << 20), records_per_second: None };
+        let throttle = Throttle {
+            bytes_per_second: Some(64 << 20),
+            records_per_second: None,
+        };
         let mut account = FlowThrottle::new(throttle).account();
         account.charge(1, 16 << 20);
         assert!(account.wait().is_some(), "a quarter of a second of debt");

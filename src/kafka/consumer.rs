@@ -98,14 +98,20 @@ impl Consumer {
                 self.batch.insert(0, first);
             }
         }
-        self.batch.drain(..).filter_map(|m| Some(Message { native: NonNull::new(m)?, not_send: PhantomData }))
+        self.batch.drain(..).filter_map(|m| {
+            Some(Message {
+                native: NonNull::new(m)?,
+                not_send: PhantomData,
+            })
+        })
     }
 
     fn fill(&mut self) {
         // SAFETY: the buffer is empty and has room for BATCH pointers; librdkafka fills the first `n` with
         // messages that we now own, and each is moved into a `Message`, which destroys it once.
         unsafe {
-            let n = sys::rd_kafka_consume_batch_queue(self.queue.0.as_ptr(), 0, self.batch.as_mut_ptr(), BATCH);
+            let n =
+                sys::rd_kafka_consume_batch_queue(self.queue.0.as_ptr(), 0, self.batch.as_mut_ptr(), BATCH);
             self.batch.set_len(n.max(0) as usize);
         }
     }
