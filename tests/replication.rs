@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::oracle::{self, Isolation, OracleRecord};
-use crate::harness::{Cluster, Pair, daemon::Daemon, daemon::DaemonOptions, daemon::clusters_yaml, load, pair, unique};
+use crate::harness::{
+    Cluster, Pair, daemon::Daemon, daemon::DaemonOptions, daemon::clusters_yaml, load, pair, unique,
+};
 
 /// A topology with one flow that keeps names, `extra` lines being added under `replication:`.
 pub fn topology(name: &str, topics: &[&str], extra: &str) -> String {
@@ -48,12 +50,20 @@ pub fn partitions(status: &Value) -> impl Iterator<Item = &Value> {
         value.as_array().into_iter().flatten()
     }
     let flows = list(&status["flows"]);
-    flows.flat_map(move |flow| list(&flow["tasks"])).flat_map(move |task| list(&task["partitions"]))
+    flows
+        .flat_map(move |flow| list(&flow["tasks"]))
+        .flat_map(move |task| list(&task["partitions"]))
 }
 
 /// What a record is, without its place.
 fn content(record: &OracleRecord) -> impl PartialEq + std::fmt::Debug + '_ {
-    (record.partition, record.timestamp, &record.key, &record.value, &record.headers)
+    (
+        record.partition,
+        record.timestamp,
+        &record.key,
+        &record.value,
+        &record.headers,
+    )
 }
 
 /// The independent check: both sides, read committed, hold the same records in the same order.
@@ -62,11 +72,19 @@ pub fn assert_same(source: &Cluster, target: &Cluster, topic: &str, remote: &str
     let to = oracle::dump(&target.bootstrap(), remote, Isolation::ReadCommitted);
     for partition in 0..from.iter().map(|it| it.partition + 1).max().unwrap_or(0) {
         let of = |records: &'_ [OracleRecord]| -> Vec<OracleRecord> {
-            records.iter().filter(|it| it.partition == partition).cloned().collect()
+            records
+                .iter()
+                .filter(|it| it.partition == partition)
+                .cloned()
+                .collect()
         };
         let (from, to) = (of(&from), of(&to));
         for (a, b) in from.iter().zip(&to) {
-            assert_eq!(content(a), content(b), "{topic}-{partition}: source {a:?}, target {b:?}");
+            assert_eq!(
+                content(a),
+                content(b),
+                "{topic}-{partition}: source {a:?}, target {b:?}"
+            );
         }
         assert_eq!(from.len(), to.len(), "{topic}-{partition}: number of records");
     }

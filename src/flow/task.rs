@@ -444,3 +444,6 @@ impl TaskState {
 pub fn concerns_one_partition(code: Code) -> bool {
     matches!(code.page().remedy, Remedy::PausePartition | Remedy::HaltPartition)
 }
+
+#[cfg(test)]
+mod simulation;

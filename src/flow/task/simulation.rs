@@ -1,0 +1,425 @@
+//! Random histories of one task against a model of both clusters. A seed is a whole test case:
+//! `SEED=4711 cargo test simulation`.
+//!
+//! The model keeps what survives a crash (source log, target log with aborted marks, stored progress) apart
+//! from what does not (the task, what is in flight).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::super::offset_map::Run;
+use super::*;
+use crate::error::Code;
+
+/// xorshift64*
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// In the open transaction.
+    Open,
+    Committed,
+    Aborted,
+}
+
+#[derive(Default)]
+struct SourcePartition {
+    /// Offsets of records; what is missing between them are markers and removed records.
+    log: Vec<i64>,
+    end: i64,
+}
+
+/// What is lost in a crash.
+struct Client {
+    task: TaskState,
+    hand: VecDeque<(usize, i64)>,
+    /// Sent, not answered: (partition, source offset, target offset), answered in order per partition.
+    sent: Vec<(usize, i64, i64)>,
+    position: Vec<usize>,
+    ended: Vec<bool>,
+    reading: Vec<bool>,
+    open: bool,
+}
+
+struct World {
+    rng: Rng,
+    delivery: Delivery,
+    now: Instant,
+    source: Vec<SourcePartition>,
+    /// Per partition: source offset and fate at each target offset; `None` is a marker.
+    target: Vec<Vec<Option<(i64, Fate)>>>,
+    stored: Vec<i64>,
+    map: Vec<BTreeMap<i64, Run>>,
+    client: Client,
+    finished: bool,
+    restarts: u32,
+}
+
+fn limits() -> Limits {
+    Limits {
+        in_flight_bytes: 8,
+        commit_interval: Duration::from_millis(500),
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let delivery = if rng.chance(60) {
+            Delivery::ExactlyOnce
+        } else {
+            Delivery::AtLeastOnce
+        };
+        let partitions = 1 + rng.below(3) as usize;
+        let source = (0..partitions)
+            .map(|_| {
+                let (mut log, mut at) = (vec![], rng.below(3) as i64);
+                for _ in 0..rng.below(40) {
+                    log.push(at);
+                    at += if rng.chance(25) {
+                        1 + rng.below(3) as i64
+                    } else {
+                        1
+                    };
+                }
+                SourcePartition {
+                    log,
+                    end: at + rng.below(2) as i64,
+                }
+            })
+            .collect();
+        let now = Instant::now();
+        let mut world = Self {
+            rng,
+            delivery,
+            now,
+            source,
+            target: vec![vec![]; partitions],
+            stored: vec![0; partitions],
+            map: vec![BTreeMap::new(); partitions],
+            client: Client::new(delivery, partitions, now),
+            finished: false,
+            restarts: 0,
+        };
+        world.start();
+        world
+    }
+
+    /// A new session: whatever was in a transaction is aborted, everything begins at stored progress.
+    fn start(&mut self) {
+        self.end_transaction(Fate::Aborted);
+        self.client = Client::new(self.delivery, self.source.len(), self.now);
+        for p in 0..self.source.len() {
+            let start = self.stored[p];
+            self.client.position[p] = self.source[p].log.partition_point(|o| *o < start);
+            self.step(Event::Assigned {
+                partition: PartitionId(p),
+                start: Source(NextOffset(start)),
+                next_target: Some(self.target[p].len() as i64),
+                persist: self.rng.0.is_multiple_of(2),
+            });
+        }
+    }
+
+    fn end_transaction(&mut self, fate: Fate) {
+        for log in &mut self.target {
+            let mut touched = false;
+            for entry in log.iter_mut().flatten().filter(|(_, fate)| *fate == Fate::Open) {
+                entry.1 = fate;
+                touched = true;
+            }
+            if touched {
+                log.push(None);
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut actions = vec![];
+        self.client.task.on_event(event, self.now, &mut actions);
+        for action in actions {
+            match action {
+                Action::Begin => {
+                    assert!(!self.client.open, "one transaction at a time");
+                    self.client.open = true;
+                }
+                Action::Enqueue(n) => {
+                    assert!(!self.finished, "nothing is sent after the end");
+                    assert!(
+                        self.client.open || self.delivery == Delivery::AtLeastOnce,
+                        "sent outside a transaction"
+                    );
+                    for _ in 0..n {
+                        let (p, offset) = self.client.hand.pop_front().expect("what is sent is in hand");
+                        let fate = match self.delivery {
+                            Delivery::ExactlyOnce => Fate::Open,
+                            Delivery::AtLeastOnce => Fate::Committed,
+                        };
+                        // The target has it as soon as it is sent; whether we hear of it is another matter.
+                        self.client.sent.push((p, offset, self.target[p].len() as i64));
+                        self.target[p].push(Some((offset, fate)));
+                    }
+                }
+                Action::Discard(n) => {
+                    self.client.hand.drain(..n as usize);
+                }
+                Action::Commit => self.commit(),
+                Action::Unassign(p) => self.client.reading[p.0] = false,
+                Action::Restart(_) => {
+                    self.restarts += 1;
+                    if self.delivery == Delivery::AtLeastOnce {
+                        self.store();
+                    }
+                    return self.start();
+                }
+                Action::Finished => self.finished = true,
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        if self.delivery == Delivery::ExactlyOnce {
+            assert!(self.client.sent.is_empty(), "committed with records in flight");
+        }
+        if self.rng.chance(5) {
+            // The commit fails: aborted, and everything starts again.
+            self.restarts += 1;
+            return self.start();
+        }
+        self.store();
+        self.end_transaction(Fate::Committed);
+        self.client.open = false;
+        if self.rng.chance(3) {
+            // It succeeded, but the answer was lost.
+            self.restarts += 1;
+            return self.start();
+        }
+        self.step(Event::Committed);
+    }
+
+    fn store(&mut self) {
+        for pending in self.client.task.pending() {
+            let p = pending.partition.0;
+            let next = pending.next_source.0.0;
+            assert!(self.stored[p] <= next, "stored progress goes forward");
+            for offset in self.source[p].log.iter().filter(|o| **o < next) {
+                let there = self.target[p]
+                    .iter()
+                    .flatten()
+                    .any(|(o, fate)| o == offset && *fate != Fate::Aborted);
+                assert!(there, "stored past record {offset}, which is not on the target");
+            }
+            self.stored[p] = next;
+            for runs in pending.segments {
+                for run in runs {
+                    self.map[p].insert(run.source, *run);
+                }
+            }
+        }
+    }
+
+    /// One thing happens.
+    fn tick(&mut self, calm: bool) {
+        let p = self.rng.below(self.source.len() as u64) as usize;
+        match self.rng.below(12) {
+            0..=3 if self.client.task.wants_records() && self.client.reading[p] => self.take(p),
+            4..=7 if !self.client.sent.is_empty() => self.answer(calm),
+            8 => {
+                self.now += Duration::from_millis(self.rng.below(300));
+                self.step(Event::Tick);
+            }
+            9 if !calm && self.rng.chance(2) => {
+                // kill -9
+                self.restarts += 1;
+                self.start();
+            }
+            10 if !calm && self.rng.chance(2) && self.client.reading[p] => {
+                let code = [Code::SourceTopicMissing, Code::SourceUnreachable][self.rng.below(2) as usize];
+                self.step(Event::SourceFailed(PartitionId(p), Error::new(code, "simulated")));
+            }
+            11 if !self.client.reading[p] && self.client.task.is_settled(PartitionId(p)) => {
+                self.client.reading[p] = true;
+                self.client.ended[p] = false;
+                let start = self.stored[p];
+                self.client.position[p] = self.source[p].log.partition_point(|o| *o < start);
+                let (partition, start) = (PartitionId(p), Source(NextOffset(start)));
+                self.step(Event::Assigned {
+                    partition,
+                    start,
+                    next_target: None,
+                    persist: false,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, p: usize) {
+        let log = &self.source[p].log;
+        let at = self.client.position[p];
+        let Some(first) = log.get(at).copied() else {
+            if !self.client.ended[p] {
+                self.client.ended[p] = true;
+                let position = self.source[p].end;
+                self.step(Event::End {
+                    partition: PartitionId(p),
+                    position,
+                });
+            }
+            return;
+        };
+        let longest = 1 + self.rng.below(4) as usize;
+        let run = (0..longest)
+            .take_while(|i| log.get(at + i) == Some(&(first + *i as i64)))
+            .count();
+        self.client.hand.extend((0..run as i64).map(|i| (p, first + i)));
+        self.client.position[p] += run;
+        let (partition, count) = (PartitionId(p), run as u32);
+        self.step(Event::Took {
+            partition,
+            first,
+            count,
+            bytes: count.into(),
+        });
+        assert!(self.client.hand.is_empty(), "what was taken is sent or dropped");
+        assert!(self.client.task.in_flight_bytes() < 8 + 4, "the bound holds");
+    }
+
+    fn answer(&mut self, calm: bool) {
+        // Partitions answer in any order, each partition in its own.
+        let pick = self.rng.below(self.client.sent.len() as u64) as usize;
+        let p = self.client.sent[pick].0;
+        let index = self
+            .client
+            .sent
+            .iter()
+            .position(|it| it.0 == p)
+            .expect("it was picked");
+        let (_, first, target) = self.client.sent.remove(index);
+        let partition = PartitionId(p);
+        if !calm && self.rng.chance(1) {
+            let code = [Code::TargetRecordTooLarge, Code::TargetUnreachable][self.rng.below(2) as usize];
+            // A record that was refused is not on the target.
+            if let Some(Some(entry)) = self.target[p].get_mut(target as usize) {
+                entry.1 = Fate::Aborted;
+            }
+            return self.step(Event::DeliveryFailed(partition, Error::new(code, "simulated")));
+        }
+        if self.rng.chance(10) && self.delivery == Delivery::ExactlyOnce {
+            self.target[p][target as usize] = Some((first, Fate::Open));
+        }
+        self.step(Event::Delivered {
+            partition,
+            first,
+            target,
+            count: 1,
+            bytes: 1,
+        });
+    }
+
+    fn check(&self, seed: u64) {
+        for (p, source) in self.source.iter().enumerate() {
+            let seen: Vec<(i64, i64)> = self.target[p]
+                .iter()
+                .enumerate()
+                .filter_map(|(at, entry)| match entry {
+                    Some((offset, Fate::Committed)) => Some((*offset, at as i64)),
+                    _ => None,
+                })
+                .collect();
+            for offset in &source.log {
+                let copies = seen.iter().filter(|(o, _)| o == offset).count();
+                assert!(0 < copies, "seed {seed}: record {offset} of {p} was lost");
+                if self.delivery == Delivery::ExactlyOnce || self.restarts == 0 {
+                    assert_eq!(copies, 1, "seed {seed}: record {offset} of {p}");
+                }
+            }
+            if self.delivery == Delivery::ExactlyOnce {
+                let order: Vec<i64> = seen.iter().map(|(offset, _)| *offset).collect();
+                assert_eq!(order, source.log, "seed {seed}: order of partition {p}");
+                // The map names, for every record, the very offset at which a committed reader finds it.
+                for (offset, at) in &seen {
+                    let run = self.map[p].range(..=*offset).next_back().map(|(_, run)| *run);
+                    let run = run.unwrap_or_else(|| panic!("seed {seed}: no run for {offset}"));
+                    assert!(
+                        *offset < run.source + run.length as i64,
+                        "seed {seed}: no run for {offset}"
+                    );
+                    assert_eq!(
+                        run.target + (offset - run.source),
+                        *at,
+                        "seed {seed}: map of {offset}"
+                    );
+                }
+            }
+            assert!(
+                source.log.last().is_none_or(|last| *last < self.stored[p]),
+                "seed {seed}: not stored"
+            );
+        }
+    }
+}
+
+impl Client {
+    fn new(delivery: Delivery, partitions: usize, now: Instant) -> Self {
+        Self {
+            task: TaskState::new(delivery, limits(), now),
+            hand: VecDeque::new(),
+            sent: vec![],
+            position: vec![0; partitions],
+            ended: vec![false; partitions],
+            reading: vec![true; partitions],
+            open: false,
+        }
+    }
+}
+
+fn run(seed: u64) {
+    let mut world = World::new(seed);
+    let calm = world.rng.chance(20);
+    let mut ticks = 0;
+    let copied = |world: &World| {
+        world
+            .source
+            .iter()
+            .zip(&world.stored)
+            .all(|(s, stored)| s.log.last().is_none_or(|last| last < stored))
+    };
+    while !copied(&world) {
+        world.tick(calm);
+        ticks += 1;
+        assert!(ticks < 200_000, "seed {seed}: does not get anywhere");
+    }
+    // A drain ends by itself and has nothing to repeat.
+    while !world.finished {
+        ticks += 1;
+        assert!(ticks < 400_000, "seed {seed}: the drain does not end");
+        if world.client.task.draining {
+            world.tick(true);
+        } else {
+            world.step(Event::Drain);
+        }
+    }
+    world.check(seed);
+}
+
+#[test]
+fn no_history_loses_repeats_or_reorders_a_record() {
+    match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => run(seed),
+        None => (1..=3000).for_each(run),
+    }
+}
