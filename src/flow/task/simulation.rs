@@ -39,7 +39,19 @@ enum Fate {
 struct SourcePartition {
     /// Offsets of records; what is missing between them are markers and removed records.
     log: Vec<i64>,
-    end: i64,
+    /// How many of them have been written yet.
+    written: usize,
+}
+
+impl SourcePartition {
+    /// Where a reader that has read everything stands: sometimes behind markers, up to the next record.
+    fn end(&self, behind_markers: bool) -> i64 {
+        match (self.log.get(self.written), self.written.checked_sub(1)) {
+            (Some(next), _) if behind_markers => *next,
+            (_, Some(last)) => self.log[last] + 1,
+            (next, None) => next.copied().unwrap_or(0).min(1),
+        }
+    }
 }
 
 /// What is lost in a crash.
@@ -95,10 +107,8 @@ impl World {
                         1
                     };
                 }
-                SourcePartition {
-                    log,
-                    end: at + rng.below(2) as i64,
-                }
+                let written = rng.below(log.len() as u64 + 1) as usize;
+                SourcePartition { log, written }
             })
             .collect();
         let now = Instant::now();
@@ -234,14 +244,21 @@ impl World {
     /// One thing happens.
     fn tick(&mut self, calm: bool) {
         let p = self.rng.below(self.source.len() as u64) as usize;
-        match self.rng.below(12) {
-            0..=3 if self.client.task.wants_records() && self.client.reading[p] => self.take(p),
+        match self.rng.below(13) {
+            // A stop drops what the client has fetched, but a batch may be in our hands already.
+            0..=3 if self.client.task.wants_records() && (self.client.reading[p] || self.rng.chance(3)) => {
+                self.take(p);
+            }
             4..=7 if !self.client.sent.is_empty() => self.answer(calm),
-            8 => {
+            12 => {
                 self.now += Duration::from_millis(self.rng.below(300));
                 self.step(Event::Tick);
             }
-            9 if !calm && self.rng.chance(2) => {
+            8 if self.source[p].written < self.source[p].log.len() => {
+                self.source[p].written += 1;
+                self.client.ended[p] = false;
+            }
+            9 if !calm && self.restarts < 5 && self.rng.chance(2) => {
                 // kill -9
                 self.restarts += 1;
                 self.start();
@@ -268,12 +285,12 @@ impl World {
     }
 
     fn take(&mut self, p: usize) {
-        let log = &self.source[p].log;
+        let log = &self.source[p].log[..self.source[p].written];
         let at = self.client.position[p];
         let Some(first) = log.get(at).copied() else {
-            if !self.client.ended[p] {
+            if !self.client.ended[p] && self.client.reading[p] {
                 self.client.ended[p] = true;
-                let position = self.source[p].end;
+                let position = self.source[p].end(self.rng.chance(50));
                 self.step(Event::End {
                     partition: PartitionId(p),
                     position,
@@ -287,6 +304,7 @@ impl World {
             .count();
         self.client.hand.extend((0..run as i64).map(|i| (p, first + i)));
         self.client.position[p] += run;
+        self.client.ended[p] = false;
         let (partition, count) = (PartitionId(p), run as u32);
         self.step(Event::Took {
             partition,
