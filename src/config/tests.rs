@@ -198,18 +198,22 @@ fn absent_keys_take_their_defaults() {
     assert_eq!(client.get("security.protocol"), Some("plaintext"));
 }
 
-/// What is wrong, and the whole text that says so.
-const MISTAKES: &[(&str, &str)] = &[
-// BEGIN
-// END
-];
+/// Cases of a file like `mistakes.txt`: what was written, and the whole text shown for it.
+pub(crate) fn mistakes(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split("=====\n")
+        .map(|case| case.split_once(">>>>>\n").expect("an input and what it leads to"))
+}
 
 #[test]
 fn every_mistake_has_its_place_and_a_way_out() {
-    for (text, expected) in MISTAKES {
+    for (text, expected) in mistakes(include_str!("mistakes.txt")) {
         let env = [("EMPTY", ""), ("SECRET", "hunter2")];
         let found = config(text, &env).expect_err(text);
-        assert_eq!(found, *expected, "\n--- input\n{text}\n--- found\n{found}");
+        assert!(!found.contains("hunter2"), "{found}");
+        if expected.contains("built without") && cfg!(any(feature = "oidc", feature = "gssapi")) {
+            continue;
+        }
+        assert_eq!(found, expected, "\n--- input\n{text}\n--- found\n{found}");
     }
 }
 

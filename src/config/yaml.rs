@@ -11,6 +11,9 @@ use super::read::short;
 /// Deepest nesting accepted; real files need six.
 const MAX_DEPTH: usize = 32;
 
+/// Most values in one file; real files have hundreds.
+const MAX_VALUES: usize = 100_000;
+
 /// One value and where it begins.
 #[derive(Debug)]
 pub struct Node {
@@ -59,13 +62,22 @@ struct Mapping {
 pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     let mut open: Vec<Open> = Vec::new();
     let mut root: Option<Node> = None;
+    let mut values = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
                 let mark = error.marker();
                 let at = At::new(mark.line(), mark.col() + 1);
-                problems.add(at, format!("this is not YAML: {}", error.info()));
+                let line = text
+                    .lines()
+                    .nth(mark.line().saturating_sub(1))
+                    .unwrap_or_default();
+                problems
+                    .add(at, format!("this is not YAML: {}", error.info()))
+                    .hint = line
+                    .contains("${")
+                    .then(|| "inside `{ … }` and `[ … ]`, quote it: \"${VAR}\"".into());
                 return None;
             }
         };
@@ -130,6 +142,14 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
                 continue;
             }
         };
+        values += 1;
+        if values > MAX_VALUES {
+            problems.add(
+                at,
+                format!("the file holds more than {MAX_VALUES} keys and values"),
+            );
+            return None;
+        }
         match open.last_mut() {
             None => root = Some(done),
             Some(Open::List(_, items)) => items.push(done),

@@ -44,7 +44,7 @@ pub struct Refusal {
 }
 
 /// Largest automaton of one pattern, in bytes.
-const MAX_AUTOMATON: usize = 4 << 20;
+const MAX_AUTOMATON: usize = 1 << 20;
 /// Most states of one product.
 const MAX_STATES: usize = 20_000;
 /// Most paths followed in search of loops.
@@ -70,9 +70,16 @@ pub fn automaton(pattern: &str) -> Result<Dfa, String> {
             .syntax(syntax::Config::new().unicode(unicode).utf8(unicode))
             .build(&anchored(pattern))
     };
-    // Topic names are ASCII, where both readings of a pattern agree; the first one is far smaller.
+    // Topic names are ASCII, where both readings of a pattern agree; the first one is far smaller, but
+    // does not know `\p{Greek}`.
     build(false)
-        .or_else(|_| build(true))
+        .or_else(|error| {
+            if error.is_size_limit_exceeded() {
+                Err(error)
+            } else {
+                build(true)
+            }
+        })
         .map_err(|error| error.to_string())
 }
 
@@ -329,14 +336,14 @@ impl<'a> Proof<'a> {
         let flows: Vec<&FlowSpec> = cycle.iter().map(|f| self.flows[*f]).collect();
         let start = &flows[0].id.source;
         let way: String = flows.iter().map(|f| format!("{} -> ", f.id.source)).collect();
-        let topic = match &name {
-            Name::Exists(name) => format!("`{name}`"),
-            _ => "some topics".into(),
-        };
-        let end = match (&name, prefix) {
-            (_, "") => "every flow keeps the name, so the records would come back".to_owned(),
-            (Name::Exists(name), _) => format!("the records would come back as `{prefix}{name}`"),
-            _ => "the records would come back".to_owned(),
+        let what = match (&name, prefix) {
+            (Name::Exists(name), "") => {
+                format!("topic `{name}` keeps its name all the way round, so its records would come back")
+            }
+            (Name::Exists(name), _) => {
+                format!("records of topic `{name}` would come back as `{prefix}{name}`")
+            }
+            _ => "its filters are too complex to show that no record would come back".to_owned(),
         };
         let topologies: BTreeSet<&str> = flows.iter().map(|f| f.id.topology.as_str()).collect();
         let involved = match topologies.len() {
@@ -350,7 +357,7 @@ impl<'a> Proof<'a> {
         };
         Refusal {
             flow: cycle.iter().copied().max().unwrap_or_default(),
-            message: format!("loop {way}{start}: of topic {topic} {end}{involved}"),
+            message: format!("loop {way}{start}: {what}{involved}"),
             hint: format!(
                 "use replication_policy: default on every flow of the loop, {header}or topics that do not overlap"
             ),
