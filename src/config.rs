@@ -21,6 +21,8 @@ mod yaml;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::mistakes;
 
 pub use document::{Document, json_schema, reference};
 pub use problem::Problem;
@@ -149,6 +151,10 @@ fn cluster(alias: ClusterAlias, section: &Section, problems: &mut Problems) -> C
 
 /// `security:` in librdkafka's words, after checking that its parts belong together.
 fn security(section: &Section, problems: &mut Problems) -> Properties {
+    let reported = |key: &str| matches!(section.get(key).map(|v| &v.data), Some(Data::Invalid));
+    if reported("protocol") || reported("mechanism") {
+        return Properties::new();
+    }
     let protocol = section.text("protocol").unwrap_or("plaintext");
     let (sasl, tls) = (protocol.starts_with("sasl_"), protocol.ends_with("ssl"));
     let mechanism = section.text("mechanism");
@@ -156,55 +162,53 @@ fn security(section: &Section, problems: &mut Problems) -> Properties {
     let oauth = mechanism == Some("OAUTHBEARER");
     let kerberos = mechanism == Some("GSSAPI");
 
-    let needed = |key: &str, when: bool, condition: &str, problems: &mut Problems| {
-        if when && section.get(key).is_none() {
-            problems.add(section.at, format!("`{key}` is missing: {condition} needs it"));
+    let by_protocol = format!("protocol {protocol}");
+    let by_mechanism = mechanism.map_or_else(|| by_protocol.clone(), |name| format!("mechanism {name}"));
+    let has = |key: &str| section.get(key).is_some();
+    for (key, needed, by) in [
+        ("mechanism", sasl, by_protocol.as_str()),
+        ("username", scram, &by_mechanism),
+        ("password", scram, &by_mechanism),
+        ("oauth", oauth, &by_mechanism),
+        ("kerberos", kerberos, &by_mechanism),
+        ("key_file", has("certificate_file"), "certificate_file"),
+        ("certificate_file", has("key_file"), "key_file"),
+        (
+            "key_file",
+            has("key_password") && !has("certificate_file"),
+            "key_password",
+        ),
+    ] {
+        if needed && !has(key) {
+            problems.add(section.at, format!("`{key}` is missing: {by} needs it"));
         }
-    };
-    let of_mechanism = |name: &str| format!("mechanism {name}");
-    let shown = mechanism.map_or_else(|| format!("protocol {protocol}"), of_mechanism);
-    needed("mechanism", sasl, &format!("protocol {protocol}"), problems);
-    needed("username", scram, &shown, problems);
-    needed("password", scram, &shown, problems);
-    needed("oauth", oauth, &shown, problems);
-    needed("kerberos", kerberos, &shown, problems);
-    needed(
-        "key_file",
-        section.get("certificate_file").is_some(),
-        "certificate_file",
-        problems,
-    );
-    needed(
-        "certificate_file",
-        section.get("key_file").is_some(),
-        "key_file",
-        problems,
-    );
-    needed(
-        "key_file",
-        section.get("key_password").is_some(),
-        "key_password",
-        problems,
-    );
-
-    let tls_words = ["ca_file", "certificate_file", "key_file", "key_password"];
-    for (keys, wanted, condition) in [
-        (&["mechanism"][..], sasl, "protocol sasl_plaintext or sasl_ssl"),
+    }
+    for (keys, wanted, by, home) in [
+        (
+            &["mechanism"][..],
+            sasl,
+            &by_protocol,
+            "protocol sasl_plaintext or sasl_ssl",
+        ),
         (
             &["username", "password"],
-            scram || mechanism.is_none() && sasl,
+            scram || sasl && mechanism.is_none(),
+            &by_mechanism,
             "mechanism PLAIN or SCRAM",
         ),
-        (&["oauth"], oauth, "mechanism OAUTHBEARER"),
-        (&["kerberos"], kerberos, "mechanism GSSAPI"),
-        (&tls_words, tls, "protocol ssl or sasl_ssl"),
+        (&["oauth"], oauth, &by_mechanism, "mechanism OAUTHBEARER"),
+        (&["kerberos"], kerberos, &by_mechanism, "mechanism GSSAPI"),
+        (
+            &["ca_file", "certificate_file", "key_file", "key_password"],
+            tls,
+            &by_protocol,
+            "protocol ssl or sasl_ssl",
+        ),
     ] {
-        for key in keys.iter().filter(|key| !wanted && section.get(key).is_some()) {
+        for key in keys.iter().filter(|key| !wanted && has(key)) {
             problems
-                .add(section.place(key), format!("`{key}` has no effect with {shown}"))
-                .hint = Some(format!(
-                "it belongs to {condition}; remove it, or change the other"
-            ));
+                .add(section.place(key), format!("`{key}` has no effect with {by}"))
+                .hint = Some(format!("it belongs to {home}; remove it, or change the other"));
         }
     }
     for (used, built, name, feature) in [

@@ -1,5 +1,12 @@
 //! The table of keys, written out: for people and for editors.
 
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use super::read::describe;
+use super::schema::{CONFIG, Key, Kind, PATTERNS, Presence, TOPOLOGY};
+
 /// The two kinds of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Document {
@@ -9,11 +16,234 @@ pub enum Document {
     Topology,
 }
 
-/// Every key with its default and unit, as text.
-pub fn reference() -> String {
-    String::new()
+impl Document {
+    fn table(self) -> &'static [Key] {
+        match self {
+            Document::Config => CONFIG,
+            Document::Topology => TOPOLOGY,
+        }
+    }
 }
-/// A schema.
-pub fn json_schema(_d: Document) -> serde_json::Value {
-    serde_json::Value::Null
+
+/// Every key of both kinds of file, with its meaning, range and default, as YAML with comments.
+pub fn reference() -> String {
+    let introduction = "\
+# Every key of causeway's files. Required keys and keys with a default are written out; optional ones are
+# commented out. `…` stands for a value of yours.
+#
+# In any value ${VAR} is taken from the environment, ${VAR:-default} has a default, and $$ is a dollar sign.
+# Sizes are bytes or have a unit: B, KiB, MiB, GiB, TiB. Durations have a unit: ms, s, m, h.
+
+# ---- A config file: how to connect ----
+
+";
+    let mut text = introduction.to_owned();
+    write_table(&mut text, Document::Config.table(), "", &mut Vec::new());
+    text.push_str("\n---\n# ---- A topology file: what flows ----\n\n");
+    write_table(&mut text, Document::Topology.table(), "", &mut Vec::new());
+    text
+}
+
+/// `margin` is what stands before every line: blanks, and `# ` inside what is commented out.
+fn write_table(
+    text: &mut String,
+    table: &'static [Key],
+    margin: &str,
+    above: &mut Vec<(*const Key, &'static str)>,
+) {
+    for (index, key) in table.iter().enumerate() {
+        if index > 0 {
+            let _ = writeln!(text, "{}", margin.trim_end());
+        }
+        let presence = match key.presence {
+            Presence::Required => "Required",
+            Presence::Optional => "Optional",
+            Presence::Default(_) => "Has a default",
+        };
+        wrap(text, margin, key.doc);
+        let mut kind = describe(&key.kind);
+        if let Kind::List(item) = &key.kind {
+            kind = format!("{kind}; each item is {}", describe(item));
+        }
+        wrap(text, margin, &format!("{presence}: {kind}."));
+        if let Kind::Secret = key.kind {
+            wrap(
+                text,
+                margin,
+                &format!("Or {}_file: the path of a file that holds it.", key.name),
+            );
+        }
+        let margin = match (&key.kind, key.presence) {
+            (Kind::Table(_) | Kind::Each { .. }, _) | (_, Presence::Required | Presence::Default(_)) => {
+                margin.to_owned()
+            }
+            _ => format!("{margin}# "),
+        };
+        match &key.kind {
+            Kind::Table(inner) => {
+                above.push((inner.as_ptr(), key.name));
+                let optional = inner.iter().any(|k| matches!(k.presence, Presence::Required));
+                let margin = if optional { format!("{margin}# ") } else { margin };
+                let _ = writeln!(text, "{margin}{}:", key.name);
+                write_table(text, inner, &format!("{margin}  "), above);
+            }
+            Kind::Each {
+                name,
+                value: Kind::Table(inner),
+                ..
+            } => {
+                let _ = writeln!(text, "{margin}{}:", key.name);
+                match above.iter().find(|(table, _)| *table == inner.as_ptr()) {
+                    Some((_, same)) => {
+                        let _ = writeln!(text, "{margin}  # \"{name}\": {{ … }}   # the keys of {same}");
+                    }
+                    None => {
+                        let _ = writeln!(text, "{margin}  <{name}>:");
+                        write_table(text, inner, &format!("{margin}    "), above);
+                    }
+                }
+            }
+            kind => {
+                let value = match (key.presence, kind) {
+                    (Presence::Default(value), _) => value,
+                    (_, Kind::List(_)) => "[…]",
+                    (_, Kind::Properties) => "{ … }",
+                    _ => "…",
+                };
+                let _ = writeln!(text, "{margin}{}: {value}", key.name);
+            }
+        }
+    }
+}
+
+fn wrap(text: &mut String, margin: &str, sentence: &str) {
+    let mut line = String::new();
+    for word in sentence.split(' ') {
+        if line.len() + word.len() + margin.len() > 100 {
+            let _ = writeln!(text, "{margin}#{line}");
+            line.clear();
+        }
+        let _ = write!(line, " {word}");
+    }
+    let _ = writeln!(text, "{margin}#{line}");
+}
+
+/// A JSON schema (draft 2020-12) of one kind of file, for editors. It knows what the table knows;
+/// relations between keys, clusters and flows are checked by `causeway validate` only.
+pub fn json_schema(document: Document) -> Value {
+    let mut schema = object(document.table());
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["title"] = match document {
+        Document::Config => "causeway: how to connect".into(),
+        Document::Topology => "causeway: what flows".into(),
+    };
+    if document == Document::Topology {
+        schema["allOf"] = PATTERNS
+            .iter()
+            .map(|(pattern, members)| of_pattern(pattern, members))
+            .collect();
+    }
+    schema
+}
+
+/// What a pattern adds: its members, and for custom the flows.
+fn of_pattern(pattern: &str, members: &[&str]) -> Value {
+    let keys = TOPOLOGY.iter().filter(|k| members.contains(&k.name));
+    let mut required: Vec<&str> = keys
+        .filter(|k| matches!(k.presence, Presence::Optional))
+        .map(|k| k.name)
+        .collect();
+    if members.is_empty() {
+        required.push("flows");
+    }
+    json!({
+        "if": { "properties": { "pattern": { "const": pattern } }, "required": ["pattern"] },
+        "then": { "required": required },
+    })
+}
+
+fn object(table: &[Key]) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    let mut relations: Vec<Value> = Vec::new();
+    for key in table {
+        let mut schema = of_kind(&key.kind);
+        schema["description"] = key.doc.into();
+        if let Presence::Default(text) = key.presence {
+            schema["default"] = match key.kind {
+                Kind::Integer { .. } | Kind::Boolean => text.parse().unwrap_or_else(|_| text.into()),
+                _ => text.into(),
+            };
+        }
+        properties.insert(key.name.into(), schema);
+        let is_required = matches!(key.presence, Presence::Required);
+        if let Kind::Secret = key.kind {
+            let file = format!("{}_file", key.name);
+            relations.push(json!({ "not": { "required": [key.name, file] } }));
+            if is_required {
+                relations.push(json!({ "anyOf": [{ "required": [key.name] }, { "required": [file] }] }));
+            }
+            let doc = format!("The path of a file that holds {}.", key.name);
+            properties.insert(file, json!({ "type": "string", "description": doc }));
+        } else if is_required {
+            required.push(key.name);
+        }
+    }
+    let mut schema = json!({
+        "type": ["object", "null"],
+        "properties": properties,
+        "additionalProperties": false,
+    });
+    if !required.is_empty() {
+        schema["type"] = "object".into();
+        schema["required"] = required.into();
+    }
+    if !relations.is_empty() {
+        schema["allOf"] = relations.into();
+    }
+    schema
+}
+
+fn of_kind(kind: &Kind) -> Value {
+    let scalar = json!(["string", "number", "boolean"]);
+    match kind {
+        Kind::Text | Kind::Secret => json!({ "type": scalar }),
+        Kind::Name { pattern, .. } => or_variable(json!({ "type": "string", "pattern": pattern })),
+        Kind::Integer { min, max } => {
+            or_variable(json!({ "type": "integer", "minimum": min, "maximum": max }))
+        }
+        Kind::Bytes { min, max } => json!({ "anyOf": [
+            { "type": "integer", "minimum": min, "maximum": max },
+            { "type": "string", "pattern": "^[0-9]+ *(B|KiB|MiB|GiB|TiB)?$" },
+            variable(),
+        ] }),
+        Kind::Duration { .. } => or_variable(json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h)$" })),
+        Kind::Boolean => or_variable(json!({ "type": "boolean" })),
+        Kind::OneOf(words) => or_variable(json!({ "enum": words })),
+        Kind::Time(words) => json!({ "anyOf": [
+            { "enum": words },
+            { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+$" },
+            variable(),
+        ] }),
+        Kind::Address | Kind::Servers | Kind::File | Kind::Pattern => json!({ "type": "string" }),
+        Kind::List(item) => json!({ "type": "array", "items": of_kind(item) }),
+        Kind::Table(table) => object(table),
+        Kind::Each { key, value, .. } => {
+            let mut schema = json!({ "type": "object", "additionalProperties": of_kind(value) });
+            if let Kind::Name { pattern, .. } = key {
+                schema["propertyNames"] = json!({ "pattern": pattern });
+            }
+            schema
+        }
+        Kind::Properties => json!({ "type": ["object", "null"], "additionalProperties": { "type": scalar } }),
+    }
+}
+
+/// `${VAR}` may stand for any value.
+fn variable() -> Value {
+    json!({ "type": "string", "pattern": "\\$\\{" })
+}
+
+fn or_variable(schema: Value) -> Value {
+    json!({ "anyOf": [schema, variable()] })
 }

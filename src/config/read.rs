@@ -20,7 +20,7 @@ const MAX_FILE: u64 = 4 << 20;
 /// Something of the right kind, and where it stood.
 #[derive(Clone, Debug)]
 pub struct Value {
-    /// Where it stood.
+    /// Where it stood: a scalar itself, else the key before it.
     pub at: At,
     /// What it is.
     pub data: Data,
@@ -275,17 +275,11 @@ impl Reader<'_> {
 
     fn store(&mut self, section: &mut Section, key: &'static Key, entry: &Entry, data: Data) {
         // Two words for one key: `password` and `password_file`. The same word twice is reported earlier.
-        if section
-            .values
-            .insert(
-                key.name,
-                Value {
-                    at: entry.key_at,
-                    data,
-                },
-            )
-            .is_some()
-        {
+        let at = match entry.value.kind {
+            Yaml::Scalar(_) => entry.value.at,
+            _ => entry.key_at,
+        };
+        if section.values.insert(key.name, Value { at, data }).is_some() {
             self.problems
                 .add(
                     entry.key_at,
@@ -337,10 +331,12 @@ impl Reader<'_> {
                 Data::Invalid
             }
             (Yaml::Scalar(text), Kind::List(_)) => {
-                self.problems.add(node.at, format!("{what} must be a list")).hint = Some(format!(
-                    "write `[{}]`",
-                    text.replace(',', ", ").replace(",  ", ", ")
-                ));
+                let items: Vec<String> = text
+                    .split(',')
+                    .map(|item| format!("\"{}\"", item.trim()))
+                    .collect();
+                self.problems.add(node.at, format!("{what} must be a list")).hint =
+                    Some(format!("write `[{}]`", short(&items.join(", "))));
                 Data::Invalid
             }
             (Yaml::Scalar(_), Kind::Table(_) | Kind::Each { .. } | Kind::Properties)
@@ -462,19 +458,21 @@ impl Reader<'_> {
             Data::Text(path) => self.beside(&path),
             _ => return Data::Invalid,
         };
-        let problem = match read_text(&path) {
+        match read_text(&path) {
             Ok(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 match text.strip_suffix('\r').unwrap_or(text) {
-                    "" => "the file is empty".to_owned(),
+                    "" => self
+                        .problems
+                        .add(entry.value.at, format!("{what}: the file is empty")),
                     text => return Data::Secret(Secret::new(text)),
-                }
+                };
             }
-            Err(error) => error,
-        };
-        self.problems
-            .add(entry.value.at, format!("{what}: {problem}"))
-            .hint = Some("a relative path starts at the directory of this file".into());
+            Err(error) => {
+                self.problems.add(entry.value.at, format!("{what}: {error}")).hint =
+                    Some("a relative path starts at the directory of this file".into());
+            }
+        }
         Data::Invalid
     }
 }

@@ -90,7 +90,7 @@ pub const ALIAS: Kind = Name {
 };
 
 /// A config file.
-pub const CONFIG: &[Key] = &[
+pub static CONFIG: &[Key] = &[
     key(
         "clusters",
         Each {
@@ -133,14 +133,14 @@ pub const CONFIG: &[Key] = &[
     ),
 ];
 
-const API: &[Key] = &[key(
+static API: &[Key] = &[key(
     "listen",
     Address,
     Default("127.0.0.1:8083"),
     "Address and port to listen on. There is no authentication: keep it on the loopback interface or behind a proxy.",
 )];
 
-const CLUSTER: &[Key] = &[
+static CLUSTER: &[Key] = &[
     key(
         "bootstrap_servers",
         Servers,
@@ -178,7 +178,7 @@ pub const PROTOCOLS: &[&str] = &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl
 /// `security.mechanism:`
 pub const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"];
 
-const SECURITY: &[Key] = &[
+static SECURITY: &[Key] = &[
     key(
         "protocol",
         OneOf(PROTOCOLS),
@@ -227,7 +227,7 @@ const SECURITY: &[Key] = &[
     key("kerberos", Table(KERBEROS), Optional, "For GSSAPI."),
 ];
 
-const OAUTH: &[Key] = &[
+static OAUTH: &[Key] = &[
     key(
         "token_endpoint",
         Text,
@@ -249,7 +249,7 @@ const OAUTH: &[Key] = &[
     key("scope", Text, Optional, "Scopes asked for, separated by blanks."),
 ];
 
-const KERBEROS: &[Key] = &[
+static KERBEROS: &[Key] = &[
     key(
         "service_name",
         Text,
@@ -275,7 +275,7 @@ pub const PATTERNS: &[(&str, &[&str])] = &[
 const PATTERN_NAMES: &[&str] = &[PATTERNS[0].0, PATTERNS[1].0, PATTERNS[2].0, PATTERNS[3].0];
 
 /// A topology file.
-pub const TOPOLOGY: &[Key] = &[
+pub static TOPOLOGY: &[Key] = &[
     key(
         "name",
         Name {
@@ -342,7 +342,7 @@ pub const TOPOLOGY: &[Key] = &[
 ];
 
 /// `replication:` and each of `flows:`
-pub const REPLICATION: &[Key] = &[
+pub static REPLICATION: &[Key] = &[
     key(
         "topics",
         Table(SELECTION),
@@ -418,7 +418,7 @@ pub const LATER: &[(&str, &str)] = &[
     ("heartbeats", "heartbeats are not written yet"),
 ];
 
-const SELECTION: &[Key] = &[
+static SELECTION: &[Key] = &[
     key("include", List(&Pattern), Optional, "Names copied. At least one."),
     key(
         "exclude",
@@ -428,7 +428,7 @@ const SELECTION: &[Key] = &[
     ),
 ];
 
-const THROTTLE: &[Key] = &[
+static THROTTLE: &[Key] = &[
     key(
         "bytes_per_second",
         Bytes {
@@ -449,7 +449,7 @@ const THROTTLE: &[Key] = &[
     ),
 ];
 
-const CONFIG_SYNC: &[Key] = &[
+static CONFIG_SYNC: &[Key] = &[
     key(
         "interval",
         Duration {

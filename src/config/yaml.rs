@@ -1,12 +1,18 @@
 //! YAML as a small tree that remembers where everything stood. Only the part of YAML that a reader
 //! sees at a glance: no anchors, aliases, merge keys, tags or further documents.
 
+use std::collections::HashMap;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::problem::{At, Problems};
+use super::read::short;
 
 /// Deepest nesting accepted; real files need six.
 const MAX_DEPTH: usize = 32;
+
+/// Most values in one file; real files have hundreds.
+const MAX_VALUES: usize = 100_000;
 
 /// One value and where it begins.
 #[derive(Debug)]
@@ -39,20 +45,39 @@ pub struct Entry {
 /// A list or mapping whose end has not been seen.
 enum Open {
     List(At, Vec<Node>),
-    Map(At, Vec<Entry>, Option<Node>),
+    Map(At, Mapping),
+}
+
+/// A mapping so far.
+#[derive(Default)]
+struct Mapping {
+    entries: Vec<Entry>,
+    /// Where each key was first seen.
+    seen: HashMap<String, At>,
+    /// A key whose value comes next.
+    key: Option<Node>,
 }
 
 /// Reads one document. `None` when the file holds no usable document, which is reported.
 pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     let mut open: Vec<Open> = Vec::new();
     let mut root: Option<Node> = None;
+    let mut values = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
                 let mark = error.marker();
                 let at = At::new(mark.line(), mark.col() + 1);
-                problems.add(at, format!("this is not YAML: {}", error.info()));
+                let line = text
+                    .lines()
+                    .nth(mark.line().saturating_sub(1))
+                    .unwrap_or_default();
+                problems
+                    .add(at, format!("this is not YAML: {}", error.info()))
+                    .hint = line
+                    .contains("${")
+                    .then(|| "inside `{ … }` and `[ … ]`, quote it: \"${VAR}\"".into());
                 return None;
             }
         };
@@ -95,7 +120,7 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
             }
             Event::MappingStart(anchor, tag) => {
                 plain_yaml(at, anchor, tag.is_some(), problems);
-                open.push(Open::Map(at, Vec::new(), None));
+                open.push(Open::Map(at, Mapping::default()));
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
@@ -103,9 +128,9 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
                     at,
                     kind: Kind::List(items),
                 },
-                Some(Open::Map(at, entries, _)) => Node {
+                Some(Open::Map(at, mapping)) => Node {
                     at,
-                    kind: Kind::Map(entries),
+                    kind: Kind::Map(mapping.entries),
                 },
                 None => continue,
             },
@@ -117,12 +142,20 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
                 continue;
             }
         };
+        values += 1;
+        if values > MAX_VALUES {
+            problems.add(
+                at,
+                format!("the file holds more than {MAX_VALUES} keys and values"),
+            );
+            return None;
+        }
         match open.last_mut() {
             None => root = Some(done),
             Some(Open::List(_, items)) => items.push(done),
-            Some(Open::Map(_, entries, key)) => match key.take() {
-                None => *key = Some(done),
-                Some(key) => entries.extend(entry(key, done, entries, problems)),
+            Some(Open::Map(_, mapping)) => match mapping.key.take() {
+                None => mapping.key = Some(done),
+                Some(key) => mapping.add(key, done, problems),
             },
         }
     }
@@ -132,30 +165,32 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     root
 }
 
-/// A key and its value, unless the key is of a kind we refuse.
-fn entry(key: Node, value: Node, before: &[Entry], problems: &mut Problems) -> Option<Entry> {
-    let text = match key.kind {
-        Kind::Scalar(text) => text,
-        Kind::Unusable => return None,
-        Kind::Null | Kind::List(_) | Kind::Map(_) => {
-            problems.add(key.at, "a key must be a word");
-            return None;
+impl Mapping {
+    /// A key and its value, unless the key is one we refuse.
+    fn add(&mut self, key: Node, value: Node, problems: &mut Problems) {
+        let text = match key.kind {
+            Kind::Scalar(text) => text,
+            Kind::Unusable => return,
+            Kind::Null | Kind::List(_) | Kind::Map(_) => {
+                problems.add(key.at, "a key must be a word");
+                return;
+            }
+        };
+        if text == "<<" {
+            problems.add(key.at, "merge keys are not supported").hint = Some("write the keys out".into());
+        } else if let Some(first) = self.seen.get(&text) {
+            problems
+                .add(key.at, format!("duplicate key `{}`", short(&text)))
+                .hint = Some(format!("it is first given at {first}"));
+        } else {
+            self.seen.insert(text.clone(), key.at);
+            self.entries.push(Entry {
+                key: text,
+                key_at: key.at,
+                value,
+            });
         }
-    };
-    if text == "<<" {
-        problems.add(key.at, "merge keys are not supported").hint = Some("write the keys out".into());
-        return None;
     }
-    if let Some(first) = before.iter().find(|e| e.key == text) {
-        problems.add(key.at, format!("duplicate key `{text}`")).hint =
-            Some(format!("it is first given at {}", first.key_at));
-        return None;
-    }
-    Some(Entry {
-        key: text,
-        key_at: key.at,
-        value,
-    })
 }
 
 /// Reports anchors and tags.

@@ -120,7 +120,9 @@ impl Builder<'_> {
                 if overrides.is_empty() {
                     self.problems
                         .add(section.place("pattern"), "pattern custom needs `flows`")
-                        .hint = Some("list them: `flows: { \"seoul->busan\": {} }`".into());
+                        .hint = Some(
+                        "list them: `flows: { \"seoul->busan\": { topics: { include: [orders] } } }`".into(),
+                    );
                 }
                 overrides
                     .iter()
@@ -146,6 +148,7 @@ impl Builder<'_> {
             if let Some((over_at, over)) = overrides.remove(&(source.clone(), target.clone())) {
                 flow_at = over_at;
                 settings.merge(over);
+                settings.at = over_at;
             }
             settings.complete(self.problems);
             let id = FlowId {

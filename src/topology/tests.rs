@@ -90,3 +90,163 @@ fn a_flow_overrides_key_by_key_and_keeps_the_rest() {
         (Compression::Lz4, StartFrom::Earliest)
     );
 }
+
+const CLUSTERS: &str = "clusters: { seoul: { bootstrap_servers: 'a:1' }, busan: { bootstrap_servers: 'b:1' }, \
+                        daegu: { bootstrap_servers: 'c:1' } }";
+
+/// Loads topologies from texts, named `1.yaml`, `2.yaml`, … in what is shown.
+fn topologies(config: &str, texts: &[&str]) -> Result<Vec<Topology>, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let config = file("config.yaml", config);
+    let paths: Vec<PathBuf> = texts
+        .iter()
+        .enumerate()
+        .map(|(i, text)| file(&format!("{}.yaml", i + 1), text))
+        .collect();
+    load(&config, &paths, &|_| None)
+        .map(|(_, topologies)| topologies)
+        .map_err(|problems| {
+            let shown: String = problems.iter().map(|p| format!("{p}\n")).collect();
+            shown.replace(&format!("{}/", directory.path().display()), "")
+        })
+}
+
+#[test]
+fn every_mistake_in_a_topology_has_its_place_and_a_way_out() {
+    for (text, expected) in crate::config::mistakes(include_str!("mistakes.txt")) {
+        let files: Vec<&str> = text.split("-----\n").collect();
+        let found = topologies(CLUSTERS, &files).expect_err(text);
+        assert_eq!(found, expected, "\n--- input\n{text}\n--- found\n{found}");
+    }
+}
+
+#[test]
+fn problems_of_all_files_are_shown_together_and_sorted() {
+    let found = topologies(
+        "clusters: { seoul: {} }",
+        &["name: X\n", "pattern: ring\nnmae: x\n"],
+    )
+    .unwrap_err();
+    assert_eq!(
+        found,
+        "\
+1.yaml:1:1: `pattern` is missing
+  hint: The shape that expands to flows. active-standby: one flow. active-active: every cluster to every other. \
+hub-and-spoke: spokes to the hub, the hub to spokes, or both. custom: the flows listed under flows.
+1.yaml:1:7: `name` must be made of lower-case letters, digits and `-`; it becomes part of topic names, not `X`
+2.yaml:1:1: `name` is missing
+  hint: Name of the topology, unique among all files. It is part of the names of causeway's own topics: a new name is a new start.
+2.yaml:1:10: `pattern` must be one of active-standby, active-active, hub-and-spoke, custom, not `ring`
+2.yaml:2:1: unknown key `nmae`
+  hint: did you mean `name`?
+config.yaml:1:13: `bootstrap_servers` is missing
+  hint: host:port of some brokers, separated by commas.
+"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_problems_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let topologies = [
+        directory.path().join("1-missing"),
+        file("2-latin", b"name: \xe9"),
+        file("3-large", &vec![b'#'; (4 << 20) + 1]),
+        directory.path().to_owned(),
+    ];
+    let problems = load(&repository("config/local.yaml"), &topologies, &|_| None).unwrap_err();
+    let messages: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "cannot read the file: Is a directory (os error 21)",
+            "cannot read the file: No such file or directory (os error 2)",
+            "the file is not UTF-8",
+            "the file is larger than 4MiB",
+        ]
+    );
+}
+
+#[test]
+fn every_word_of_the_table_stands_for_a_value_of_its_own() {
+    use crate::config::schema::{Kind, REPLICATION};
+    fn distinct<T: PartialEq + fmt::Display>(key: &str, from_word: fn(&str) -> Option<T>) {
+        let Some(Kind::OneOf(words)) = REPLICATION.iter().find(|k| k.name == key).map(|k| &k.kind) else {
+            panic!("{key} is no choice");
+        };
+        for word in *words {
+            assert_eq!(from_word(word).map(|v| v.to_string()).as_deref(), Some(*word));
+        }
+    }
+    distinct("replication_policy", ReplicationPolicy::from_word);
+    distinct("provenance", Provenance::from_word);
+    distinct("delivery", Delivery::from_word);
+    distinct("on_gap", OnGap::from_word);
+    distinct("compression", Compression::from_word);
+}
+
+#[test]
+fn what_is_written_reaches_the_flow() {
+    let text = "
+name: n
+pattern: custom
+flows:
+  seoul->busan:
+    topics: { include: ['a|b'], exclude: [b] }
+    replication_policy: identity
+    provenance: header
+    delivery: at_least_once
+    start_from: 1970-01-01T00:00:01.5Z
+    on_gap: continue
+    tasks: 7
+    compression: none
+    commit_interval: 1m
+    throttle: { bytes_per_second: 1KiB, records_per_second: 9 }
+    config_sync: { interval: 1h, mode: report, exclude: ['retention[.].*'], replication_factor: 2 }
+";
+    assert!(
+        topologies(CLUSTERS, &[text])
+            .unwrap_err()
+            .contains("`commit_interval` must be a duration from 50ms to 30s")
+    );
+    let loaded = topologies(CLUSTERS, &[&text.replace("1m", "30s")]).unwrap();
+    let flow = &loaded[0].flows[0];
+    assert!(flow.topics.matches("a") && !flow.topics.matches("b") && !flow.topics.matches("ab"));
+    assert_eq!(flow.replication_policy, ReplicationPolicy::Identity);
+    assert_eq!(
+        (flow.provenance, flow.delivery),
+        (Provenance::Header, Delivery::AtLeastOnce)
+    );
+    assert_eq!(
+        (flow.start_from, flow.on_gap),
+        (StartFrom::Timestamp(1500), OnGap::Continue)
+    );
+    assert_eq!((flow.tasks, flow.compression), (7, Compression::None));
+    assert_eq!(flow.commit_interval, Duration::from_secs(30));
+    assert_eq!(
+        flow.throttle,
+        Throttle {
+            bytes_per_second: Some(1024),
+            records_per_second: Some(9)
+        }
+    );
+    assert_eq!(
+        flow.config_sync,
+        ConfigSyncSpec {
+            interval: Duration::from_secs(3600),
+            mode: SyncMode::Report,
+            exclude: vec!["retention[.].*".into()],
+            replication_factor: Some(2),
+        }
+    );
+}
