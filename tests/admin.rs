@@ -1,6 +1,10 @@
 //! Every administration call against real brokers, and its errors.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use causeway::error::{Code, Side};
@@ -268,6 +272,20 @@ fn an_unknown_topic_is_an_error_of_its_own() {
 }
 
 #[test]
+fn more_topics_than_fit_one_request_are_described() {
+    let admin = admin();
+    let known = unique("known");
+    create(&admin, topic(&known, 1));
+    let mut names: Vec<String> = (0..1_100).map(|i| format!("{known}-{i}")).collect();
+    names.insert(700, known.clone());
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let topics = admin.describe_topics(&names, LONG).unwrap();
+    let configs = admin.describe_configs(&names, LONG).unwrap();
+    assert_eq!((topics.len(), configs.len()), (1_101, 1_101));
+    assert!(topics[&known].is_ok() && configs[&known].is_ok());
+}
+
+#[test]
 fn nothing_asked_is_nothing_answered() {
     let admin = admin();
     assert!(admin.describe_topics(&[], LONG).unwrap().is_empty());
@@ -312,7 +330,9 @@ fn offsets_are_listed_by_end_start_and_time_for_all_partitions_at_once() {
     produce(&name, &[1_000, 2_000, 3_000]);
     let at = |partition, spec, committed| {
         let wanted = (TopicPartition::new(name.as_str(), partition), spec);
-        let offsets = admin.list_offsets(&[wanted.clone()], committed, LONG).unwrap();
+        let offsets = admin
+            .list_offsets(std::slice::from_ref(&wanted), committed, LONG)
+            .unwrap();
         offsets[&wanted.0].clone()
     };
     assert_eq!(at(0, OffsetSpec::Earliest, true), Ok(0));
@@ -446,6 +466,41 @@ fn a_refused_handshake_is_told_apart_from_a_cluster_that_is_away() {
         assert_eq!(error.code, Code::TargetAuthentication, "{error}");
         assert!(!error.detail.contains("hunter2"), "{error}");
     }
+}
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_connection_complains_about_is_logged_with_its_cluster() {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let mut connection = target();
+    connection.alias = ClusterAlias::new("nowhere");
+    connection.bootstrap_servers = "127.0.0.1:1".into();
+    tracing::subscriber::with_default(subscriber, || {
+        let admin = Admin::new(&connection, "test", Side::Target).unwrap();
+        admin.cluster_id(Duration::from_millis(500)).unwrap_err();
+    });
+    let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let line = |l: &str| {
+        l.contains("WARN librdkafka:") && l.contains("cluster=nowhere") && l.contains("127.0.0.1:1")
+    };
+    assert!(log.lines().any(line), "{log}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The config syncer between two real clusters; the Java client is the witness.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -313,4 +315,20 @@ fn topics_left_out_say_why() {
         "{:?}",
         reading.excluded
     );
+}
+
+#[test]
+fn a_topic_deleted_on_the_source_stays_on_the_target() {
+    let prefix = unique("deleted");
+    let topic = format!("{prefix}-t");
+    let mut syncer = syncer(&prefix, SyncMode::Apply);
+    create(&mut syncer, &topic, 1, &[]);
+    converge(&mut syncer);
+    pair().source.delete_topic(&topic);
+    wait_until("the topic is no longer selected", LONG, || {
+        let pass = syncer.pass(true).unwrap();
+        assert_eq!(pass.plan, Plan::default());
+        pass.reading.topics.is_empty()
+    });
+    oracle::describe_topic(&pair().target.bootstrap(), &remote(&topic));
 }

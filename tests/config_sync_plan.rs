@@ -1,5 +1,7 @@
 //! The plan of the config syncer against a model of the target. No broker.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
