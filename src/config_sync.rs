@@ -39,20 +39,19 @@ pub struct Reading {
 /// When a cluster cannot be asked at all. Errors of single topics are inside the reading.
 pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec) -> Result<Reading> {
     let names = source.list_topics(TIMEOUT)?;
-    let (topics, excluded) = replication_policy::select(
+    let (mut topics, excluded) = replication_policy::select(
         flow.replication_policy,
         &flow.topics,
         &flow.id.source,
         &flow.id.target,
         names.keys().map(String::as_str),
     );
-    let from: Vec<&str> = topics.keys().map(String::as_str).collect();
-    let to: Vec<&str> = topics.values().map(String::as_str).collect();
-    let mut present = views(target, &to)?;
-    present.retain(|_, view| !matches!(view, Err(e) if e.code == Code::TargetTopicMissing));
+    let source = views(source, topics.keys())?;
+    // Deleted since they were listed.
+    topics.retain(|name, _| source.contains_key(name));
     Ok(Reading {
-        source: views(source, &from)?,
-        target: present,
+        source,
+        target: views(target, topics.values())?,
         live_brokers: target.brokers(TIMEOUT)?,
         excluded: excluded
             .into_iter()
@@ -62,25 +61,30 @@ pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec) -> Result<Reading> 
     })
 }
 
-fn views(admin: &Admin, names: &[&str]) -> Result<plan::Views> {
-    let mut configs = admin.describe_configs(names, TIMEOUT)?;
-    let topics = admin.describe_topics(names, TIMEOUT)?;
-    // A topic is missing in one of the answers only if it came or went between them.
-    Ok(topics
-        .into_iter()
-        .filter_map(|(name, topic)| {
-            let configs = configs.remove(&name)?;
-            let view = topic.and_then(|topic| {
-                Ok(TopicView {
-                    id: topic.id,
-                    partitions: topic.partitions,
-                    replication_factor: topic.replication_factor,
-                    configs: configs?,
-                })
-            });
-            Some((name, view))
-        })
-        .collect())
+/// Describes topics; those that do not exist are absent.
+fn views<'a>(admin: &Admin, names: impl Iterator<Item = &'a String>) -> Result<plan::Views> {
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    let mut configs = admin.describe_configs(&names, TIMEOUT)?;
+    let mut views = plan::Views::new();
+    for (name, topic) in admin.describe_topics(&names, TIMEOUT)? {
+        // Settings that are not told must not pass for settings that are not made.
+        let Some(configs) = configs.remove(&name) else {
+            continue;
+        };
+        let view = topic.and_then(|topic| {
+            Ok(TopicView {
+                id: topic.id,
+                partitions: topic.partitions,
+                replication_factor: topic.replication_factor,
+                configs: configs?,
+            })
+        });
+        let missing = [Code::SourceTopicMissing, Code::TargetTopicMissing];
+        if !matches!(&view, Err(error) if missing.contains(&error.code)) {
+            views.insert(name, view);
+        }
+    }
+    Ok(views)
 }
 
 /// What became of a plan.
@@ -322,5 +326,89 @@ impl Syncer {
             plan,
             applied,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(topic: &str, key: &str) -> Change {
+        Change::SetConfig {
+            topic: topic.into(),
+            key: key.into(),
+            value: "1".into(),
+            was: None,
+        }
+    }
+
+    /// A cluster that refuses, as Kafka does, all changes of a topic if one is of the key `bad`.
+    fn refuse_bad(batch: &Alterations) -> Outcomes {
+        let outcome = |ops: &Vec<ConfigOp>| {
+            if ops.contains(&ConfigOp::Set("bad".into(), "1".into())) {
+                Err(Error::new(Code::TargetSettingRefused, "bad"))
+            } else {
+                Ok(())
+            }
+        };
+        batch
+            .iter()
+            .map(|(topic, ops)| (topic.clone(), outcome(ops)))
+            .collect()
+    }
+
+    #[test]
+    fn the_number_of_requests_does_not_grow_with_the_number_of_refused_topics() {
+        let topics: Vec<String> = (0..1_000).map(|i| format!("t{i}")).collect();
+        let keys = ["a", "bad", "c"];
+        let changes: Vec<Change> = topics
+            .iter()
+            .flat_map(|topic| keys.map(|key| set(topic, key)))
+            .collect();
+        let (mut applied, mut requests) = (Applied::default(), 0);
+        alter(&changes, &mut applied, |batch| {
+            requests += 1;
+            Ok(refuse_bad(batch))
+        })
+        .unwrap();
+        assert_eq!(requests, 1 + keys.len());
+        assert_eq!((applied.changed.len(), applied.errors.len()), (2_000, 1_000));
+    }
+
+    #[test]
+    fn a_topic_we_may_not_alter_is_asked_about_once() {
+        let changes = [set("t", "a"), set("t", "b")];
+        let (mut applied, mut requests) = (Applied::default(), 0);
+        alter(&changes, &mut applied, |_| {
+            requests += 1;
+            let denied = Error::new(Code::TargetNotAuthorized, "denied");
+            Ok([("t".to_owned(), Err(denied))].into())
+        })
+        .unwrap();
+        assert_eq!(requests, 1);
+        assert!(applied.changed.is_empty() && applied.errors.len() == 2);
+    }
+
+    #[test]
+    fn what_was_done_before_the_cluster_went_away_is_known() {
+        let changes = [set("good", "a"), set("mixed", "a"), set("mixed", "bad")];
+        let (mut applied, mut requests) = (Applied::default(), 0);
+        let outcome = alter(&changes, &mut applied, |batch| {
+            requests += 1;
+            match requests {
+                1 => Ok(refuse_bad(batch)),
+                _ => Err(Error::new(Code::TargetUnreachable, "away")),
+            }
+        });
+        assert_eq!(outcome.unwrap_err().code, Code::TargetUnreachable);
+        assert_eq!(applied.changed, [set("good", "a")]);
+        assert_eq!(applied.errors, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_topic_the_answer_leaves_out_is_an_error() {
+        let mut applied = Applied::default();
+        alter(&[set("t", "a")], &mut applied, |_| Ok(Outcomes::new())).unwrap();
+        assert_eq!((applied.changed.len(), applied.errors.len()), (0, 1));
     }
 }

@@ -1,25 +1,44 @@
 //! Every administration call against real brokers, and its errors.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use causeway::error::{Code, Side};
 use causeway::kafka::admin::{Admin, ConfigOp, ConfigSource, NewTopic, OffsetSpec};
-use causeway::kafka::client::Secret;
+use causeway::kafka::client::{ClusterConnection, Properties, Secret};
 use causeway::kafka::{ClusterAlias, TopicPartition};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::harness::{pair, unique, wait_for};
+use crate::harness::oracle;
+use crate::harness::{Cluster, pair, unique, wait_for, wait_until};
 
 /// Generous: the machine may be busy.
 const LONG: Duration = Duration::from_secs(30);
 
+/// How to reach a cluster of the harness.
+pub fn connection(alias: &str, cluster: &Cluster) -> ClusterConnection {
+    ClusterConnection {
+        alias: ClusterAlias::new(alias),
+        bootstrap_servers: cluster.bootstrap(),
+        security: Properties::new(),
+        client: Properties::new(),
+        consumer: Properties::new(),
+        producer: Properties::new(),
+    }
+}
+
+fn target() -> ClusterConnection {
+    connection("target", &pair().target)
+}
+
 fn admin() -> Admin {
-    Admin::new(&pair().target.connection(), "test", Side::Target).unwrap()
+    Admin::new(&target(), "test", Side::Target).unwrap()
 }
 
 fn topic(name: &str, partitions: i32) -> NewTopic {
@@ -37,14 +56,14 @@ fn create(admin: &Admin, topic: NewTopic) {
         admin.create_topics(&[topic], LONG).unwrap(),
         [(name.clone(), Ok(()))].into()
     );
-    wait_for("the topic has leaders", LONG, || {
-        admin.list_topics(LONG).unwrap().contains_key(&name).then_some(())
+    wait_until("the topic is listed", LONG, || {
+        admin.list_topics(LONG).unwrap().contains_key(&name)
     });
 }
 
 fn client() -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", pair().target.connection().bootstrap_servers);
+    config.set("bootstrap.servers", target().bootstrap_servers);
     config
 }
 
@@ -60,21 +79,10 @@ fn produce(topic: &str, timestamps: &[i64]) {
     producer.flush(LONG).unwrap();
 }
 
-fn delete(topic: &str) {
-    let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
-    let deletion = admin.delete_topics(&[topic], &AdminOptions::new());
-    let outcome = tokio::runtime::Runtime::new()
-        .unwrap()
-        .block_on(deletion)
-        .unwrap();
-    assert_eq!(outcome, [Ok(topic.to_owned())]);
-}
-
 #[test]
 fn the_cluster_tells_its_id_and_its_live_brokers() {
     let admin = admin();
-    let id = admin.cluster_id(LONG).unwrap();
-    assert_eq!(id.len(), 22, "{id}");
+    assert_eq!(admin.cluster_id(LONG).unwrap(), pair().target.cluster_id());
     assert_eq!(admin.brokers(LONG).unwrap(), 1);
 }
 
@@ -100,7 +108,8 @@ fn a_created_topic_has_the_partitions_and_settings_asked_for() {
         .unwrap();
     assert_eq!(description.partitions, 3);
     assert_eq!(description.replication_factor, 1);
-    assert_eq!(description.id.to_string().len(), 22);
+    let witness = oracle::describe_topic(&pair().target.bootstrap(), &name);
+    assert_eq!(description.id.to_string(), witness.topic_id);
 
     let configs = admin
         .describe_configs(&[&name], LONG)
@@ -173,8 +182,8 @@ fn a_topic_grows_and_refuses_to_shrink() {
             .unwrap()
     };
     assert_eq!(grow(4), Ok(()));
-    wait_for("four partitions", LONG, || {
-        (admin.list_topics(LONG).unwrap()[&name] == 4).then_some(())
+    wait_until("four partitions", LONG, || {
+        admin.list_topics(LONG).unwrap()[&name] == 4
     });
     assert_eq!(grow(3).unwrap_err().code, Code::TargetSettingRefused);
     assert_eq!(grow(-1).unwrap_err().code, Code::TargetSettingRefused);
@@ -213,22 +222,11 @@ fn settings_are_changed_one_by_one_and_others_stay() {
             .unwrap()[&name],
         Ok(())
     );
-    let own = wait_for("the change is visible", LONG, || {
-        let configs = admin
-            .describe_configs(&[&name], LONG)
-            .unwrap()
-            .remove(&name)
-            .unwrap()
-            .unwrap();
-        let own: BTreeMap<String, String> = configs
-            .into_iter()
-            .filter(|(_, entry)| entry.source == ConfigSource::DynamicTopic)
-            .map(|(key, entry)| (key, entry.value.unwrap()))
-            .collect();
-        own.contains_key("max.message.bytes").then_some(own)
-    });
     let expected = [("max.message.bytes", "5000"), ("segment.bytes", "2097152")];
-    assert_eq!(own, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    let expected: BTreeMap<_, _> = expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    wait_until("the change is visible", LONG, || {
+        oracle::topic_configs(&pair().target.bootstrap(), &name) == expected
+    });
 }
 
 #[test]
@@ -274,6 +272,20 @@ fn an_unknown_topic_is_an_error_of_its_own() {
 }
 
 #[test]
+fn more_topics_than_fit_one_request_are_described() {
+    let admin = admin();
+    let known = unique("known");
+    create(&admin, topic(&known, 1));
+    let mut names: Vec<String> = (0..1_100).map(|i| format!("{known}-{i}")).collect();
+    names.insert(700, known.clone());
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let topics = admin.describe_topics(&names, LONG).unwrap();
+    let configs = admin.describe_configs(&names, LONG).unwrap();
+    assert_eq!((topics.len(), configs.len()), (1_101, 1_101));
+    assert!(topics[&known].is_ok() && configs[&known].is_ok());
+}
+
+#[test]
 fn nothing_asked_is_nothing_answered() {
     let admin = admin();
     assert!(admin.describe_topics(&[], LONG).unwrap().is_empty());
@@ -304,8 +316,8 @@ fn a_topic_created_again_has_another_id() {
     };
     create(&admin, topic(&name, 1));
     let first = wait_for("the topic is there", LONG, id);
-    delete(&name);
-    wait_for("the topic is gone", LONG, || id().is_none().then_some(()));
+    pair().target.delete_topic(&name);
+    wait_until("the topic is gone", LONG, || id().is_none());
     create(&admin, topic(&name, 1));
     assert_ne!(wait_for("the topic is there again", LONG, id), first);
 }
@@ -318,7 +330,9 @@ fn offsets_are_listed_by_end_start_and_time_for_all_partitions_at_once() {
     produce(&name, &[1_000, 2_000, 3_000]);
     let at = |partition, spec, committed| {
         let wanted = (TopicPartition::new(name.as_str(), partition), spec);
-        let offsets = admin.list_offsets(&[wanted.clone()], committed, LONG).unwrap();
+        let offsets = admin
+            .list_offsets(std::slice::from_ref(&wanted), committed, LONG)
+            .unwrap();
         offsets[&wanted.0].clone()
     };
     assert_eq!(at(0, OffsetSpec::Earliest, true), Ok(0));
@@ -383,13 +397,13 @@ fn a_group_has_as_many_members_as_joined() {
     create(&admin, topic(&name, 1));
     let consumer: BaseConsumer = client().set("group.id", &group).create().unwrap();
     consumer.subscribe(&[&name]).unwrap();
-    wait_for("the member has joined", LONG, || {
+    wait_until("the member has joined", LONG, || {
         let _ = consumer.poll(Duration::from_millis(50));
-        (admin.group_members(&group, LONG).unwrap() == 1).then_some(())
+        admin.group_members(&group, LONG).unwrap() == 1
     });
     drop(consumer);
-    wait_for("the member has left", LONG, || {
-        (admin.group_members(&group, LONG).unwrap() == 0).then_some(())
+    wait_until("the member has left", LONG, || {
+        admin.group_members(&group, LONG).unwrap() == 0
     });
 }
 
@@ -406,7 +420,7 @@ fn a_cluster_that_does_not_answer_is_reported_within_the_timeout() {
         (closed, Side::Target, Code::TargetUnreachable),
     ];
     for (address, side, code) in silent {
-        let mut connection = pair().target.connection();
+        let mut connection = target();
         connection.alias = ClusterAlias::new("nowhere");
         connection.bootstrap_servers = address.to_string();
         let admin = Admin::new(&connection, "test", side).unwrap();
@@ -435,7 +449,7 @@ fn a_cluster_that_does_not_answer_is_reported_within_the_timeout() {
 
 #[test]
 fn a_refused_handshake_is_told_apart_from_a_cluster_that_is_away() {
-    let mut connection = pair().target.connection();
+    let mut connection = target();
     for (key, value) in [
         ("security.protocol", "sasl_plaintext"),
         ("sasl.mechanism", "PLAIN"),
@@ -454,9 +468,44 @@ fn a_refused_handshake_is_told_apart_from_a_cluster_that_is_away() {
     }
 }
 
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_connection_complains_about_is_logged_with_its_cluster() {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let mut connection = target();
+    connection.alias = ClusterAlias::new("nowhere");
+    connection.bootstrap_servers = "127.0.0.1:1".into();
+    tracing::subscriber::with_default(subscriber, || {
+        let admin = Admin::new(&connection, "test", Side::Target).unwrap();
+        admin.cluster_id(Duration::from_millis(500)).unwrap_err();
+    });
+    let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let line = |l: &str| {
+        l.contains("WARN librdkafka:") && l.contains("cluster=nowhere") && l.contains("127.0.0.1:1")
+    };
+    assert!(log.lines().any(line), "{log}");
+}
+
 #[test]
 fn a_property_librdkafka_does_not_know_is_refused_without_showing_its_value() {
-    let mut connection = pair().target.connection();
+    let mut connection = target();
     connection
         .security
         .insert("sasl.mechanisme".into(), Secret::new("hunter2"));

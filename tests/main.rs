@@ -1,5 +1,8 @@
 //! Every test that talks to real Kafka, in one binary so that the clusters are started once per run.
 
+mod admin;
+mod config_sync;
+mod config_sync_plan;
 mod harness;
 mod harness_works;
 mod replication;

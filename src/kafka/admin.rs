@@ -2,7 +2,8 @@
 //!
 //! All of it goes through librdkafka's admin interface by one helper, [`Admin::call`], since the safe
 //! crate lacks more than half of the operations. The only `unsafe` for administration is in this file.
-//! Calls run on blocking threads; one `Admin` may be used by several at once.
+//! Calls run on blocking threads; one `Admin` may be used by several at once. More than 500 topics are
+//! asked for in several requests, each with the timeout of its own.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -270,7 +271,7 @@ impl Admin {
                             .map_or(0, |&p| items(p, sys::rd_kafka_TopicPartitionInfo_replicas).len());
                         let id = sys::rd_kafka_TopicDescription_topic_id(topic);
                         Ok(TopicDescription {
-                            id: TopicId(text(sys::rd_kafka_Uuid_base64str(id)).into()),
+                            id: topic_id(&text(sys::rd_kafka_Uuid_base64str(id))),
                             partitions: partitions.len() as i32,
                             replication_factor: replicas as i32,
                         })
@@ -769,13 +770,16 @@ unsafe extern "C" fn on_log(
     facility: *const c_char,
     message: *const c_char,
 ) {
+    // Remarks on the configuration come without a client.
     if client.is_null() {
         return;
     }
-    // SAFETY: librdkafka passes valid texts, and the opaque pointer is the context set before the client
-    // was created, which outlives it.
+    // SAFETY: librdkafka passes valid texts, and the opaque pointer is null or the context set before the
+    // client was created, which outlives it.
     let (context, facility, message) = unsafe {
-        let context = &*sys::rd_kafka_opaque(client).cast::<Context>();
+        let Some(context) = sys::rd_kafka_opaque(client).cast::<Context>().as_ref() else {
+            return;
+        };
         (context, text(facility), text(message))
     };
     let cluster = &context.cluster;
@@ -835,6 +839,11 @@ impl<T> Drop for Owned<T> {
         // SAFETY: the object is ours and valid until here (contract of `new`).
         unsafe { (self.destroy)(self.ptr()) }
     }
+}
+
+/// librdkafka writes the standard alphabet of base64, Kafka's tools the URL-safe one.
+fn topic_id(base64: &str) -> TopicId {
+    TopicId(base64.replace('+', "-").replace('/', "_").into())
 }
 
 fn pointers<T>(objects: &[Owned<T>]) -> Vec<*mut T> {
@@ -1027,4 +1036,20 @@ fn describe(error: Err_t) -> String {
 /// librdkafka's timeouts: at least 1 ms, since 0 and below have meanings of their own.
 fn milliseconds(duration: Duration) -> c_int {
     c_int::try_from(duration.as_millis()).unwrap_or(c_int::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_ids_are_written_as_kafkas_tools_write_them() {
+        let id = topic_id("Ad1uWEikQeysd+Icpx2U/A");
+        assert_eq!(id.to_string(), "Ad1uWEikQeysd-Icpx2U_A");
+    }
+
+    #[test]
+    fn no_name_with_a_nul_is_cut_to_that_of_another_topic() {
+        assert_ne!(c_string("orders\0").as_bytes(), b"orders");
+    }
 }
