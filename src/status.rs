@@ -50,8 +50,8 @@ pub struct FlowStatus {
 pub struct ConfigSyncStatus {
     /// `apply` or `report`.
     pub mode: String,
-    /// Seconds since the last pass that read both sides.
-    pub seconds_since_last_pass: f64,
+    /// Seconds since the last pass that read both sides; unknown before the first.
+    pub seconds_since_last_pass: Option<f64>,
     /// Changes still wanted after the last pass (report mode, or failed).
     pub pending_changes: u64,
     /// What failed in the last pass, one line each.
@@ -100,6 +100,8 @@ pub struct PartitionStatus {
     pub lag_records: Option<u64>,
     /// Age of the oldest record that is not copied.
     pub lag_seconds: Option<f64>,
+    /// Records written more than once after crashes, since the flow was created (at_least_once).
+    pub replayed_records: u64,
     /// Declared gaps, as text.
     pub gaps: Vec<String>,
 }

@@ -112,11 +112,14 @@ fn config_sync(sync: &ConfigSyncStatus) -> String {
         0 => String::new(),
         n => format!(", {} left out (causeway plan says why)", count(n, "topic")),
     };
-    format!(
-        "{}, last pass {} ago, {pending}{excluded}",
-        sync.mode,
-        age(sync.seconds_since_last_pass)
-    )
+    match sync.seconds_since_last_pass {
+        None => format!("{}, no pass yet", sync.mode),
+        Some(seconds) => format!(
+            "{}, last pass {} ago, {pending}{excluded}",
+            sync.mode,
+            age(seconds)
+        ),
+    }
 }
 
 fn tasks(tasks: &[TaskStatus]) -> String {
@@ -166,8 +169,10 @@ fn partitions(flow: &FlowStatus, all: bool) -> String {
     let offset = |offset: Option<i64>| offset.map_or("unknown".into(), |offset| offset.to_string());
     let rows: Vec<_> = shown
         .map(|it| {
+            let replayed = (0 < it.replayed_records)
+                .then(|| format!("{} replayed", count(it.replayed_records as usize, "record")));
             let gaps = it.gaps.iter().map(|gap| format!("gap {gap}"));
-            let notes: Vec<_> = it.reason.iter().cloned().chain(gaps).collect();
+            let notes: Vec<_> = it.reason.iter().cloned().chain(gaps).chain(replayed).collect();
             [
                 format!("{}-{}", it.topic, it.partition),
                 it.state.clone(),
@@ -247,6 +252,7 @@ mod tests {
             source_end_offset: lag.map(|lag| 10 + lag as i64),
             lag_records: lag,
             lag_seconds: None,
+            replayed_records: 0,
             gaps: Vec::new(),
         }
     }
@@ -272,7 +278,7 @@ mod tests {
                 lag_seconds: None,
                 config_sync: Some(ConfigSyncStatus {
                     mode: "apply".into(),
-                    seconds_since_last_pass: 2.14,
+                    seconds_since_last_pass: Some(2.14),
                     pending_changes: 1,
                     errors: vec!["orders: T201".into()],
                     ..ConfigSyncStatus::default()
