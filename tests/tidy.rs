@@ -211,3 +211,45 @@ fn every_metric_is_in_the_readme() {
         );
     }
 }
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let reasons = read("CONTRIBUTING.md");
+    let manifest = read("Cargo.toml");
+    let mut dependencies = Vec::new();
+    let mut section = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]")
+            && let Some((name, _)) = line.split_once(" = ")
+        {
+            dependencies.push(name);
+        }
+    }
+    assert!(10 < dependencies.len(), "the manifest was not understood");
+    for name in dependencies {
+        assert!(
+            reasons.contains(&format!("| `{name}` | ")),
+            "say in CONTRIBUTING.md why `{name}` is here"
+        );
+    }
+}
+
+#[test]
+fn the_readmes_first_files_are_valid() {
+    let readme = read("README.md");
+    let mut blocks = readme
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut file = |name: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, blocks.next().expect("two blocks of YAML")).expect("the directory is ours");
+        path
+    };
+    let (config, topology) = (file("config.yaml"), file("topology.yaml"));
+    let (_, topologies) = causeway::topology::load(&config, &[topology], &|_| None).expect("no problems");
+    assert_eq!(topologies[0].flows[0].id.to_string(), "seoul->busan");
+}
