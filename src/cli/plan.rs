@@ -1,5 +1,6 @@
 //! `causeway plan`: what config sync would do, without doing it.
 
+use std::sync::Arc;
 use std::thread;
 
 use serde_json::json;
@@ -59,7 +60,9 @@ fn look_at(config: &Config, flow: &FlowSpec) -> Result<Pass, String> {
     let advise = |error: Error| format!("{error}\n  hint: {}", error.code.page().advice);
     let admin = |alias: &ClusterAlias, side: Side| {
         let cluster = &config.clusters[alias];
-        Admin::new(cluster, "causeway-plan", side).map_err(advise)
+        Admin::new(cluster, "causeway-plan", side)
+            .map(Arc::new)
+            .map_err(advise)
     };
     let source = admin(&flow.id.source, Side::Source)?;
     let target = admin(&flow.id.target, Side::Target)?;

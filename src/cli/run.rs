@@ -1,15 +1,16 @@
 //! `causeway run`: the life of the daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{ExitCode, Outcome, failed};
 use crate::api;
 use crate::config::Config;
-use crate::metrics::{self, Metrics};
+use crate::metrics;
 use crate::supervisor::{DrainOutcome, Supervisor};
 use crate::topology::FlowSpec;
 
@@ -24,44 +25,56 @@ pub fn run(config: Config, flows: Vec<FlowSpec>) -> Outcome<()> {
         .enable_all()
         .build()
         .map_err(|error| failed(format_args!("cannot start threads: {error}")))?;
-    let outcome = runtime.block_on(live(config, flows, metrics));
-    // Calls that still wait for a cluster have nothing left to do.
-    runtime.shutdown_background();
-    outcome
-}
+    let outcome = runtime.block_on(async {
+        let mut signals = Signals::new().map_err(failed)?;
+        let listener = api::bind(config.listen).await.map_err(failed)?;
+        announce(&config, &flows);
 
-async fn live(config: Config, flows: Vec<FlowSpec>, metrics: Metrics) -> Outcome<()> {
-    let mut signals = Signals::new().map_err(failed)?;
-    let listener = api::bind(config.listen).await.map_err(failed)?;
-    announce(&config, &flows);
+        let drain_timeout = config.drain_timeout;
+        let supervisor = Supervisor::start(Arc::new(config), flows).map_err(failed)?;
+        let api = listener.serve(metrics, supervisor.status_fn());
+        info!(address = %api.address(), "answering /live, /ready, /status and /metrics");
 
-    let supervisor = Supervisor::start(Arc::new(config), flows).map_err(failed)?;
-    let api = listener.serve(metrics, supervisor.status_fn());
-    info!(address = %api.address(), "answering /live, /ready, /status and /metrics");
-
-    let signal = signals.next().await;
-    info!(signal, "stopping; a second signal gives up at once");
-    let impatient = CancellationToken::new();
-    let second_signal = tokio::spawn({
-        let impatient = impatient.clone();
-        async move {
-            let signal = signals.next().await;
-            warn!(signal, "giving up at once");
-            impatient.cancel();
+        let reason = signals.next().await;
+        info!(
+            reason,
+            ?drain_timeout,
+            "draining; a second signal gives up at once"
+        );
+        let patience = CancellationToken::new();
+        let impatient = tokio::spawn({
+            let patience = patience.clone();
+            async move {
+                let signal = signals.next().await;
+                warn!(signal, "giving up the drain");
+                patience.cancel();
+            }
+        });
+        let outcome = supervisor.drain(patience).await;
+        impatient.abort();
+        // Last, so that /status answers until the end.
+        api.stop().await;
+        match outcome {
+            DrainOutcome::Drained => {
+                info!("drained");
+                Ok(())
+            }
+            DrainOutcome::Panicked => {
+                error!("drained, but a part of causeway had panicked: this is a bug, please report the log");
+                Err(ExitCode::Failed)
+            }
+            DrainOutcome::Late(late) => {
+                error!(
+                    late = late.join(", "),
+                    "not drained in time; it is safe to start again"
+                );
+                Err(ExitCode::DrainDeadline)
+            }
         }
     });
-    let outcome = supervisor.drain(impatient).await;
-    second_signal.abort();
-    // Last, so that /status answers until the end.
-    api.stop().await;
-    match outcome {
-        DrainOutcome::Drained => {
-            info!("drained");
-            Ok(())
-        }
-        DrainOutcome::Late(_) => Err(ExitCode::DrainDeadline),
-        DrainOutcome::Panicked => Err(failed("a part of causeway panicked; the log says where")),
-    }
+    // A call to a cluster that does not answer must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
 }
 
 fn announce(config: &Config, flows: &[FlowSpec]) {

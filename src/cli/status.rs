@@ -112,14 +112,15 @@ fn config_sync(sync: &ConfigSyncStatus) -> String {
         0 => String::new(),
         n => format!(", {} left out (causeway plan says why)", count(n, "topic")),
     };
-    match sync.seconds_since_last_pass {
-        None => format!("{}, no pass yet", sync.mode),
-        Some(seconds) => format!(
-            "{}, last pass {} ago, {pending}{excluded}",
-            sync.mode,
-            age(seconds)
-        ),
-    }
+    format!(
+        "{}, {}, {pending}{excluded}",
+        sync.mode,
+        sync.seconds_since_last_pass
+            .map_or("no pass yet".into(), |since| format!(
+                "last pass {} ago",
+                age(since)
+            ))
+    )
 }
 
 fn tasks(tasks: &[TaskStatus]) -> String {
@@ -169,9 +170,9 @@ fn partitions(flow: &FlowStatus, all: bool) -> String {
     let offset = |offset: Option<i64>| offset.map_or("unknown".into(), |offset| offset.to_string());
     let rows: Vec<_> = shown
         .map(|it| {
+            let gaps = it.gaps.iter().map(|gap| format!("gap {gap}"));
             let replayed = (0 < it.replayed_records)
                 .then(|| format!("{} replayed", count(it.replayed_records as usize, "record")));
-            let gaps = it.gaps.iter().map(|gap| format!("gap {gap}"));
             let notes: Vec<_> = it.reason.iter().cloned().chain(gaps).chain(replayed).collect();
             [
                 format!("{}-{}", it.topic, it.partition),
