@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -16,9 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::status::DaemonStatus;
-
-/// Gives the snapshot at this moment. Cheap: it is called for each request.
-pub type StatusFn = Arc<dyn Fn() -> DaemonStatus + Send + Sync>;
+use crate::supervisor::StatusFn;
 
 /// How often recorded samples are folded while nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -150,6 +147,7 @@ fn not_ready(status: &DaemonStatus) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::status::FlowStatus;
+    use std::sync::Arc;
 
     fn status(states: &[(&str, Option<&str>)], draining: bool) -> DaemonStatus {
         let flow = |(state, reason): &(&str, Option<&str>)| FlowStatus {

@@ -14,8 +14,8 @@ const LAYERS: &[&[&str]] = &[
     &["replication_policy"],
     &["config"],
     &["topology"],
-    &["metrics"],
-    &["flow", "config_sync"],
+    &["config_sync", "metrics"],
+    &["flow"],
     &["supervisor"],
     &["api"],
     &["cli"],
@@ -115,7 +115,8 @@ fn layer(module: &str) -> Option<usize> {
 
 #[test]
 fn the_scanner_finds_the_modules_a_file_names() {
-    let text = "use crate::kafka::{client, admin};\nuse crate::{error::Code, flow::{task, x}, api};\ncrate::cli";
+    let text =
+        "use crate::kafka::{client, admin};\nuse crate::{error::Code, flow::{task, x}, api};\ncrate::cli";
     let expected = BTreeSet::from(["api", "cli", "error", "flow", "kafka"]);
     assert_eq!(named(text), expected);
 }
@@ -149,18 +150,19 @@ fn unsafe_code_stays_at_the_c_interface_and_gives_its_reason() {
         let lines: Vec<_> = text.lines().collect();
         for (number, line) in lines.iter().enumerate() {
             let words = line.split("//").next().unwrap_or_default();
-            let block = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"]
-                .iter()
-                .any(|form| words.contains(form));
-            if !block {
-                continue;
-            }
+            let has = |forms: &[&str]| forms.iter().any(|form| words.contains(form));
             let at = format!("{path}:{}", number + 1);
-            assert!(UNSAFE.contains(&path.as_str()), "{at}: unsafe code belongs into {UNSAFE:?}");
-            let reason = lines[number.saturating_sub(8)..=number]
-                .iter()
-                .any(|line| line.contains("SAFETY:"));
-            assert!(reason, "{at}: say above why this is sound, with `// SAFETY:`");
+            if has(&["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"]) {
+                assert!(
+                    UNSAFE.contains(&path.as_str()),
+                    "{at}: unsafe code belongs into {UNSAFE:?}"
+                );
+            }
+            if has(&["unsafe {", "unsafe impl"]) {
+                let above = &lines[number.saturating_sub(8)..=number];
+                let reason = above.iter().any(|line| line.contains("SAFETY:"));
+                assert!(reason, "{at}: say above why this is sound, with `// SAFETY:`");
+            }
         }
     }
 }
@@ -176,8 +178,14 @@ fn every_error_code_is_listed_and_documented() {
     let readme = read("README.md");
     for code in Code::ALL {
         let page = code.page();
-        let row = format!("| {} | {} | {:?} | {} |", page.id, page.name, page.remedy, page.advice);
-        assert!(readme.contains(&row), "the README's table of errors lacks this row:\n{row}");
+        let row = format!(
+            "| {} | {} | {:?} | {} |",
+            page.id, page.name, page.remedy, page.advice
+        );
+        assert!(
+            readme.contains(&row),
+            "the README's table of errors lacks this row:\n{row}"
+        );
     }
 }
 
@@ -187,13 +195,61 @@ fn every_metric_is_in_the_readme() {
     for it in metrics::ALL {
         let labels = it.labels.join(", ");
         let row = format!("| `{}` | {} | {labels} | {} |", it.name, it.unit, it.help);
-        assert!(readme.contains(&row), "the README's table of metrics lacks this row:\n{row}");
+        assert!(
+            readme.contains(&row),
+            "the README's table of metrics lacks this row:\n{row}"
+        );
     }
     let known: BTreeSet<_> = metrics::ALL.iter().map(|it| it.name).collect();
     for name in readme
         .split('`')
         .filter(|word| word.starts_with("causeway_") && !word.contains(['{', ' ', '*']))
     {
-        assert!(known.contains(name), "the README names {name}, which does not exist");
+        assert!(
+            known.contains(name),
+            "the README names {name}, which does not exist"
+        );
     }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let reasons = read("CONTRIBUTING.md");
+    let manifest = read("Cargo.toml");
+    let mut dependencies = Vec::new();
+    let mut section = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]")
+            && let Some((name, _)) = line.split_once(" = ")
+        {
+            dependencies.push(name);
+        }
+    }
+    assert!(10 < dependencies.len(), "the manifest was not understood");
+    for name in dependencies {
+        assert!(
+            reasons.contains(&format!("| `{name}` | ")),
+            "say in CONTRIBUTING.md why `{name}` is here"
+        );
+    }
+}
+
+#[test]
+fn the_readmes_first_files_are_valid() {
+    let readme = read("README.md");
+    let mut blocks = readme
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut file = |name: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, blocks.next().expect("two blocks of YAML")).expect("the directory is ours");
+        path
+    };
+    let (config, topology) = (file("config.yaml"), file("topology.yaml"));
+    let (_, topologies) = causeway::topology::load(&config, &[topology], &|_| None).expect("no problems");
+    assert_eq!(topologies[0].flows[0].id.to_string(), "seoul->busan");
 }

@@ -171,7 +171,9 @@ fn partitions(flow: &FlowStatus, all: bool) -> String {
     let rows: Vec<_> = shown
         .map(|it| {
             let gaps = it.gaps.iter().map(|gap| format!("gap {gap}"));
-            let notes: Vec<_> = it.reason.iter().cloned().chain(gaps).collect();
+            let replayed = (0 < it.replayed_records)
+                .then(|| format!("{} replayed", count(it.replayed_records as usize, "record")));
+            let notes: Vec<_> = it.reason.iter().cloned().chain(gaps).chain(replayed).collect();
             [
                 format!("{}-{}", it.topic, it.partition),
                 it.state.clone(),
