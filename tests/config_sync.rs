@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway::config_sync::{self, Change, Pass, Plan, Syncer};
@@ -57,7 +58,7 @@ fn target_admin() -> Admin {
 
 fn syncer(prefix: &str, mode: SyncMode) -> Syncer {
     let source = Admin::new(&connection("source", &pair().source), "test", Side::Source).unwrap();
-    Syncer::new(source, target_admin(), flow(prefix, mode))
+    Syncer::new(Arc::new(source), Arc::new(target_admin()), flow(prefix, mode))
 }
 
 /// Creates on the source and waits until the listing shows it.

@@ -6,3 +6,4 @@ mod config_sync_plan;
 mod harness;
 mod harness_works;
 mod replication;
+mod tidy;

@@ -4,7 +4,6 @@
 //! crate lacks more than half of the operations. The only `unsafe` for administration is in this file.
 //! Calls run on blocking threads; one `Admin` may be used by several at once. More than 500 topics are
 //! asked for in several requests, each with the timeout of its own.
-#![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
