@@ -12,7 +12,7 @@ pub struct LagClock {
     ends: VecDeque<(i64, Instant)>,
 }
 
-/// Ends remembered; beyond that every second one is forgotten, oldest first to blur.
+/// Ends remembered; beyond that every two become one.
 const ENDS: usize = 512;
 
 impl LagClock {
@@ -26,12 +26,15 @@ impl LagClock {
             self.ends.push_back((end, now));
         }
         if ENDS < self.ends.len() {
-            // Keep the first of each pair: an answer may only grow by blurring.
-            let mut keep = false;
-            self.ends.retain(|_| {
-                keep = !keep;
-                keep
-            });
+            // Two become one that ends where the later did and was seen when the earlier was: an answer may
+            // only grow by blurring.
+            let old = std::mem::take(&mut self.ends);
+            let pairs = old.iter().step_by(2).zip(old.iter().skip(1).step_by(2));
+            self.ends = pairs.map(|((_, seen), (end, _))| (*end, *seen)).collect();
+            // The last one of an odd number stands for itself.
+            if self.ends.back().is_none_or(|(last, _)| *last < end) {
+                self.ends.push_back((end, now));
+            }
         }
     }
 
