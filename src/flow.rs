@@ -118,6 +118,8 @@ struct Shared {
     stopped: bool,
     panicked: bool,
     sync: Option<SyncReport>,
+    /// Why the last pass of config sync failed as a whole.
+    sync_trouble: Option<Error>,
     ends: BTreeMap<TopicPartition, i64>,
     ends_at: Option<Instant>,
     clocks: BTreeMap<TopicPartition, LagClock>,
@@ -542,6 +544,7 @@ async fn sync_loop(
                     },
                 });
                 report.status.errors = vec![error.to_string()];
+                shared.sync_trouble = Some(error);
             }
         }
         // The first passes may come before task 0 does: do not make the first record wait for the interval.
@@ -590,6 +593,7 @@ fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowS
     for error in errors.iter().filter(|error| !known.contains(error)) {
         warn!(error, "config sync");
     }
+    shared.sync_trouble = None;
     shared.sync = Some(SyncReport {
         at: Some(Instant::now()),
         status: ConfigSyncStatus {
@@ -745,6 +749,8 @@ fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
             .as_ref()
             .and_then(|report| report.status.errors.first().cloned());
         ("starting", waiting)
+    } else if let Some(error) = &shared.sync_trouble {
+        ("degraded", Some(format!("{error}; {}", error.code.page().advice)))
     } else if 0 < held {
         ("degraded", Some(format!("{held} partitions are not running")))
     } else {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::config::Config;
 use crate::error::Result;
@@ -85,7 +85,6 @@ impl Supervisor {
     pub async fn drain(&self, impatient: CancellationToken) -> DrainOutcome {
         self.draining.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + self.config.drain_timeout;
-        info!(deadline = ?self.config.drain_timeout, "draining");
         self.flows.iter().for_each(Flow::drain);
         let mut told = Instant::now();
         loop {

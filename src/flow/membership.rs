@@ -19,6 +19,8 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset as RdOffset};
 use tracing::{debug, error, info, warn};
 
+use crate::kafka::client::LogContext;
+
 /// What the group decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ownership {
@@ -49,7 +51,9 @@ impl Membership {
     ) -> Result<Self, KafkaError> {
         let closing = Arc::new(AtomicBool::new(false));
         let notes = Notes {
-            label: label.to_owned(),
+            log: LogContext {
+                label: label.to_owned(),
+            },
             closing: closing.clone(),
             queue: Mutex::default(),
         };
@@ -149,7 +153,7 @@ enum Note {
 
 /// The consumer's context: writes down what the group says.
 struct Notes {
-    label: String,
+    log: LogContext,
     closing: Arc<AtomicBool>,
     queue: Mutex<Vec<Note>>,
 }
@@ -162,16 +166,11 @@ impl Notes {
 
 impl ClientContext for Notes {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, text: &str) {
-        match level as i32 {
-            ..=3 => error!(target: "librdkafka", client = self.label, "{fac}: {text}"),
-            4 => warn!(target: "librdkafka", client = self.label, "{fac}: {text}"),
-            5 | 6 => info!(target: "librdkafka", client = self.label, "{fac}: {text}"),
-            _ => debug!(target: "librdkafka", client = self.label, "{fac}: {text}"),
-        }
+        self.log.log(level, fac, text);
     }
 
-    fn error(&self, e: KafkaError, reason: &str) {
-        debug!(target: "librdkafka", client = self.label, error = %e, "{reason}");
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
     }
 }
 

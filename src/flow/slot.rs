@@ -14,7 +14,7 @@ use super::offset_map::{Run, encode_key, encode_runs};
 use super::start::StoredProgress;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::TopicPartition;
-use crate::kafka::client::ClusterConnection;
+use crate::kafka::client::{ClusterConnection, LogContext};
 use crate::kafka::codes::code;
 
 /// What a task finds when it takes its slot over.
@@ -88,7 +88,13 @@ impl Slot {
                 .map_or(Code::TargetUnreachable, |err| code(Side::Target, err))
         };
         let side = |e: KafkaError| Error::new(known(&e), format!("reading {topic}: {e}"));
-        let consumer: BaseConsumer = target.state_reader(topic).create().map_err(side)?;
+        let context = LogContext {
+            label: format!("{topic}/{slot}"),
+        };
+        let consumer: BaseConsumer<LogContext> = target
+            .state_reader(topic)
+            .create_with_context(context)
+            .map_err(side)?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, slot as i32, RdOffset::Beginning)
             .map_err(side)?;

@@ -234,6 +234,8 @@ struct Session<'a> {
     taken: Vec<Taken>,
     answers: Vec<Answer>,
     actions: Vec<Action>,
+    /// The state has said that everything is committed after a drain.
+    finished: bool,
     waiting: Waiting,
     published: Option<Instant>,
     housekept: Option<Instant>,
@@ -305,6 +307,7 @@ impl<'a> Session<'a> {
             taken: vec![],
             answers: vec![],
             actions: vec![],
+            finished: false,
             waiting: Waiting::default(),
             published: None,
             housekept: None,
@@ -357,7 +360,8 @@ impl<'a> Session<'a> {
                 self.engine.answers(pause, &mut self.answers);
             }
             self.hear_answers()?;
-            if self.step(Event::Tick)? {
+            self.step(Event::Tick)?;
+            if self.finished {
                 return Ok(());
             }
         }
@@ -464,11 +468,10 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Feeds one event and performs what it asks for. True: the task is finished.
-    fn step(&mut self, event: Event) -> Result<bool> {
+    /// Feeds one event and performs what it asks for.
+    fn step(&mut self, event: Event) -> Result<()> {
         let mut actions = std::mem::take(&mut self.actions);
         self.state.on_event(event, Instant::now(), &mut actions);
-        let mut finished = false;
         for action in actions.drain(..) {
             match action {
                 Action::Begin => {
@@ -486,11 +489,11 @@ impl<'a> Session<'a> {
                     self.engine.unassign(partition)?;
                 }
                 Action::Restart(error) => return Err(error),
-                Action::Finished => finished = true,
+                Action::Finished => self.finished = true,
             }
         }
         self.actions = actions;
-        Ok(finished)
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<()> {

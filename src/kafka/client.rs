@@ -6,7 +6,10 @@ use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
 
 use super::ClusterAlias;
 
@@ -290,6 +293,36 @@ impl ClusterConnection {
         ] {
             c.set(key, value);
         }
+    }
+}
+
+/// Context of the safe crate's consumers: librdkafka's log goes to ours, under a name that says whose it is.
+/// Errors that the client retries by itself are no errors of ours.
+#[derive(Clone, Debug)]
+pub struct LogContext {
+    /// `orders seoul->busan`
+    pub label: String,
+}
+
+impl ClientContext for LogContext {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, text: &str) {
+        log_line(level as i32, &self.label, fac, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", client = self.label, %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for LogContext {}
+
+/// One line of librdkafka's log (its levels are syslog's).
+pub(super) fn log_line(level: i32, label: &str, fac: &str, text: &str) {
+    match level {
+        ..=3 => tracing::error!(target: "librdkafka", client = label, "{fac}: {text}"),
+        4 => tracing::warn!(target: "librdkafka", client = label, "{fac}: {text}"),
+        5 | 6 => tracing::info!(target: "librdkafka", client = label, "{fac}: {text}"),
+        _ => tracing::debug!(target: "librdkafka", client = label, "{fac}: {text}"),
     }
 }
 

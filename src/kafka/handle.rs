@@ -8,6 +8,8 @@ use rdkafka::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
+use super::client::log_line;
+
 /// What librdkafka's callbacks may touch. Lives at a fixed address for as long as the client.
 pub(super) struct Context<T> {
     /// `orders seoul->busan/2`, for log lines.
@@ -108,12 +110,7 @@ unsafe extern "C" fn on_log<T>(
             CStr::from_ptr(text).to_string_lossy(),
         )
     };
-    match level {
-        ..=3 => tracing::error!(target: "librdkafka", client = label, "{fac}: {text}"),
-        4 => tracing::warn!(target: "librdkafka", client = label, "{fac}: {text}"),
-        5 | 6 => tracing::info!(target: "librdkafka", client = label, "{fac}: {text}"),
-        _ => tracing::debug!(target: "librdkafka", client = label, "{fac}: {text}"),
-    }
+    log_line(level, label, &fac, &text);
 }
 
 unsafe extern "C" fn on_error<T>(
