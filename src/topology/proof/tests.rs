@@ -183,6 +183,21 @@ fn two_writers_of_one_topic_are_refused() {
         ),
         ["a->x and b->x would both write topic `a.orders` on x"]
     );
+    // The other way round, and with heartbeats, which identity names with a prefix.
+    assert_eq!(
+        two(
+            flow("b", "x", Identity, &["a[.].*"], &[]),
+            flow("a", "x", Default, &["orders"], &[])
+        ),
+        ["b->x and a->x would both write topic `a.orders` on x"]
+    );
+    assert_eq!(
+        two(
+            flow("b", "x", Identity, &["a[.]heartbeats"], &[]),
+            flow("a", "x", Default, &["heartbeats"], &[])
+        ),
+        [""; 0]
+    );
     let again = |include: &[&str]| in_topology("u", flow("a", "x", Default, include, &[]));
     assert_eq!(
         two(flow("a", "x", Default, &["orders", "pay"], &[]), again(&["pay"])),
