@@ -31,6 +31,7 @@ pub fn load(
             .topology(section)
         });
         if let Some((name_at, topology)) = &topology
+            && !topology.topology.name.is_empty()
             && let Some(first) = names.insert(topology.topology.name.clone(), path.clone())
         {
             found
