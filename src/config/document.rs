@@ -55,17 +55,17 @@ fn write_table(
         if index > 0 {
             let _ = writeln!(text, "{}", margin.trim_end());
         }
-        let presence = match key.presence {
-            Presence::Required => "Required",
-            Presence::Optional => "Optional",
-            Presence::Default(_) => "Has a default",
-        };
         wrap(text, margin, key.doc);
-        let mut kind = describe(&key.kind);
-        if let Kind::List(item) = &key.kind {
-            kind = format!("{kind}; each item is {}", describe(item));
+        let kind = match &key.kind {
+            Kind::List(item) => format!("a list; each item is {}", describe(item)),
+            kind => describe(kind),
+        };
+        match (key.presence, &key.kind) {
+            (_, Kind::Table(_) | Kind::Each { .. }) => {}
+            (Presence::Required, _) => wrap(text, margin, &format!("Required: {kind}.")),
+            (Presence::Optional, _) => wrap(text, margin, &format!("Optional: {kind}.")),
+            (Presence::Default(value), _) => wrap(text, margin, &format!("Default `{value}`: {kind}.")),
         }
-        wrap(text, margin, &format!("{presence}: {kind}."));
         if let Kind::Secret = key.kind {
             wrap(
                 text,
@@ -82,8 +82,8 @@ fn write_table(
         match &key.kind {
             Kind::Table(inner) => {
                 above.push((inner.as_ptr(), key.name));
-                let optional = inner.iter().any(|k| matches!(k.presence, Presence::Required));
-                let margin = if optional { format!("{margin}# ") } else { margin };
+                let needs_more = inner.iter().any(|k| matches!(k.presence, Presence::Required));
+                let margin = if needs_more { format!("{margin}# ") } else { margin };
                 let _ = writeln!(text, "{margin}{}:", key.name);
                 write_table(text, inner, &format!("{margin}  "), above);
             }

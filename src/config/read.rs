@@ -668,12 +668,18 @@ fn java_only(text: &str) -> Option<&'static str> {
     None
 }
 
-/// Text from a file, cut so that a message stays a line.
+/// Text from a file, cut and cleaned so that a message stays one line of text.
 pub fn short(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    match line.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None if line.len() < text.trim_end().len() => format!("{line}…"),
-        None => line.to_owned(),
+    const LONGEST: usize = 60;
+    let line = text.trim_end().lines().next().unwrap_or_default();
+    let cut: String = line
+        .chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if cut.chars().count() < text.trim_end().chars().count() {
+        format!("{cut}…")
+    } else {
+        cut
     }
 }

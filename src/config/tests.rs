@@ -224,7 +224,7 @@ fn parse_anything(text: &str) {
     let tree = yaml::parse(text, &mut problems);
     if let Some(tree) = tree {
         for table in [CONFIG, TOPOLOGY] {
-            let env = |name: &str| (name.len() % 2 == 0).then(|| name.to_owned());
+            let env = |name: &str| name.len().is_multiple_of(2).then(|| name.to_owned());
             if let Some(mut section) = (Reader {
                 env: &env,
                 problems: &mut problems,

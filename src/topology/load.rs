@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::config::read::{Data, Section, Value};
+use crate::config::read::{Data, Section, Value, short};
 use crate::config::{At, Config, Problem, Problems, schema, suggest};
+use crate::replication_policy::MAX_TOPIC_LENGTH;
 
 /// Reads the config file and the topology files and checks everything that can be known without
 /// contacting a cluster: words, values, relations, loops, double writers.
@@ -30,6 +31,7 @@ pub fn load(
             .topology(section)
         });
         if let Some((name_at, topology)) = &topology
+            && !topology.topology.name.is_empty()
             && let Some(first) = names.insert(topology.topology.name.clone(), path.clone())
         {
             found
@@ -156,6 +158,17 @@ impl Builder<'_> {
                 source,
                 target,
             };
+            let longest = id.offset_map_topic().len();
+            if longest > MAX_TOPIC_LENGTH {
+                self.problems
+                    .add(
+                        name_at,
+                        format!("the names of causeway's own topics would have {longest} characters"),
+                    )
+                    .hint = Some(format!(
+                    "Kafka accepts {MAX_TOPIC_LENGTH}; shorten the name of the topology or the alias"
+                ));
+            }
             topology.flows.push(self.flow(id, &settings));
             flows_at.push(flow_at);
         }
@@ -280,7 +293,7 @@ impl Builder<'_> {
                 hint = format!("{hint}; did you mean `{near}`?");
             }
             self.problems
-                .add(at, format!("there is no cluster `{alias}`"))
+                .add(at, format!("there is no cluster `{}`", short(alias.as_str())))
                 .hint = Some(hint);
         }
         Some(alias)
@@ -295,7 +308,7 @@ impl Builder<'_> {
             };
             let Some((source, target)) = name.split_once("->") else {
                 self.problems
-                    .add(at, format!("`{name}` is not the name of a flow"))
+                    .add(at, format!("`{}` is not the name of a flow", short(&name)))
                     .hint = Some("write `\"source->target\"` with the aliases of two clusters".into());
                 continue;
             };

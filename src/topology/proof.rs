@@ -69,6 +69,7 @@ pub fn automaton(pattern: &str) -> Result<Dfa, String> {
             )
             .syntax(syntax::Config::new().unicode(unicode).utf8(unicode))
             .build(&anchored(pattern))
+            .map_err(Box::new)
     };
     // Topic names are ASCII, where both readings of a pattern agree; the first one is far smaller, but
     // does not know `\p{Greek}`.
