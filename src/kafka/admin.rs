@@ -754,7 +754,8 @@ impl Context {
     }
 
     fn report(&self, error: RDKafkaErrorCode, reason: &str) {
-        tracing::warn!(target: "librdkafka", cluster = %self.cluster, "{reason}");
+        // librdkafka's own log has said the same, and louder.
+        tracing::debug!(target: "librdkafka", cluster = %self.cluster, "{reason}");
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         // "All brokers are down" follows every other complaint and says less.
         if error != RDKafkaErrorCode::AllBrokersDown || trouble.is_none() {
