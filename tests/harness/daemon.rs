@@ -88,6 +88,9 @@ impl Daemon {
         }
         fs::write(&config, text).expect("the directory is ours");
         let mut command = Command::new(&options.binary);
+        command
+            .env_remove("CAUSEWAY_CONFIG")
+            .env_remove("CAUSEWAY_TOPOLOGY");
         command.arg("run").arg("--config").arg(config);
         for (number, yaml) in options.topology_yaml.iter().enumerate() {
             let topology = directory.path().join(format!("topology-{number}.yaml"));

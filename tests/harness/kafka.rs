@@ -25,6 +25,9 @@ const FAST: &[(&str, &str)] = &[
     ("log.cleaner.backoff.ms", "200"),
     ("log.cleaner.dedupe.buffer.size", "16777216"),
     ("log.segment.delete.delay.ms", "1000"),
+    // A restarted broker is let in only when the session of the killed one has ended.
+    ("broker.session.timeout.ms", "3000"),
+    ("broker.heartbeat.interval.ms", "500"),
     ("num.network.threads", "2"),
     ("num.io.threads", "4"),
 ];
@@ -167,6 +170,10 @@ impl Cluster {
             ("node.id".to_owned(), "1".to_owned()),
             ("controller.quorum.voters".to_owned(), format!("1@{controller}")),
             ("controller.listener.names".to_owned(), "CONTROLLER".to_owned()),
+            (
+                "listener.security.protocol.map".to_owned(),
+                "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+            ),
             (
                 "listeners".to_owned(),
                 format!("{listeners},CONTROLLER://{controller}"),

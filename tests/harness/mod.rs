@@ -2,6 +2,7 @@
 //! witness, the daemon as a process, and load. Nothing here outlives the process that uses it, kill -9 included.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     reason = "tests, demo and benchmark each include this module and use different parts of it"
 )]

@@ -26,25 +26,22 @@ missing_packages() {
 }
 
 install_packages() {
-    local missing as_root
-    missing=$(missing_packages | xargs)
-    [ -n "$missing" ] || return 0
-    if [ "$(id -u)" = 0 ]; then as_root=(env)
-    elif sudo -n true 2>/dev/null; then as_root=(sudo -n env)
-    else as_root=(); fi
-    if [ ${#as_root[@]} = 0 ] || ! command -v apt-get >/dev/null; then
-        say "these are missing and cannot be installed from here: $missing"
-        say "on Debian or Ubuntu, run: sudo apt-get install $missing   (on other systems, what corresponds to them)"
+    local missing as_root=()
+    mapfile -t missing < <(missing_packages)
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
+        say "these are missing and cannot be installed from here: ${missing[*]}"
+        say "on Debian or Ubuntu, run: sudo apt-get install ${missing[*]}   (elsewhere, what corresponds to them)"
         exit 1
     fi
-    # Where openjdk 17 is not packaged (newer Debian), the default JDK is newer and will do.
+    say "installing ${missing[*]}"
     "${as_root[@]}" apt-get -qq update
-    if ! apt-cache show openjdk-17-jdk-headless >/dev/null 2>&1; then
-        missing=${missing/openjdk-17-jdk-headless/default-jdk-headless}
-    fi
-    say "installing $missing"
-    # shellcheck disable=SC2086 # one word per package
-    "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null
+    # Where openjdk 17 is not packaged any more, the default JDK is newer and will do.
+    apt-cache show openjdk-17-jdk-headless >/dev/null 2>&1 \
+        || missing=("${missing[@]/openjdk-17-jdk-headless/default-jdk-headless}")
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 if ! command -v cargo >/dev/null; then
@@ -62,15 +59,17 @@ if cmp -s "$pom" "$home/pom.xml"; then
     say "Kafka $version is in $home"
     exit 0
 fi
-say "fetching Kafka $version into $home"
+say "fetching Kafka $version into $home (some 60 MB)"
 rm -rf "$home"
 mkdir -p "$home"
-mvn -q -B -ntp -Dstyle.color=never -f "$pom" -Dkafka.version="$version" \
-    -DoutputDirectory="$PWD/$home/libs" dependency:copy-dependencies >&2
+run_quietly() {
+    "$@" >"$home/setup.log" 2>&1 || { cat "$home/setup.log" >&2; exit 1; }
+}
+run_quietly mvn -q -B -ntp -f "$pom" -Dkafka.version="$version" \
+    -DoutputDirectory="$PWD/$home/libs" dependency:copy-dependencies
 # Formatting costs a JVM start; only meta.properties differs between clusters, so tests copy the rest of this.
 sed "\$a log.dirs=$PWD/$home/formatted" tests/kafka/format.properties >"$home/format.properties"
-java -cp "$home/libs/*:tests/kafka" kafka.tools.StorageTool format \
-    -t causeway-tests-format-A -c "$home/format.properties" >"$home/format.log" 2>&1 \
-    || { cat "$home/format.log" >&2; exit 1; }
+run_quietly java -cp "$home/libs/*:tests/kafka" kafka.tools.StorageTool format \
+    -t causeway-tests-format-A -c "$home/format.properties"
 cp "$pom" "$home/pom.xml"
 say "Kafka $version is in $home"
