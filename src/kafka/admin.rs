@@ -1,6 +1,6 @@
 //! Administration of one cluster: every call blocks, is bounded by a timeout and returns owned values.
 //!
-//! All of it goes through librdkafka's admin interface by one helper, [`Admin::call`], since the safe
+//! All of it goes through librdkafka's admin interface by one helper, `call`, since the safe
 //! crate lacks more than half of the operations. The only `unsafe` for administration is in this file.
 //! Calls run on blocking threads; one `Admin` may be used by several at once. More than 500 topics are
 //! asked for in several requests, each with the timeout of its own.
