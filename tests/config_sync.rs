@@ -207,6 +207,21 @@ fn a_restarted_syncer_still_removes_what_it_had_set() {
 }
 
 #[test]
+fn a_setting_removed_right_after_it_was_copied_is_removed_too() {
+    let prefix = unique("short-lived");
+    let topic = format!("{prefix}-t");
+    let mut syncer = syncer(&prefix, SyncMode::Apply);
+    create(&mut syncer, &topic, 1, &[("retention.ms", "1000")]);
+    // No pass sees both sides equal: the second one finds the setting gone from the source.
+    syncer.pass(true).unwrap();
+    pair().source.alter_topic(&topic, &[], &["retention.ms"]);
+    wait_until("the target follows", LONG, || {
+        assert_eq!(errors(&syncer.pass(true).unwrap()), Vec::<String>::new());
+        target_configs(&remote(&topic)).is_empty()
+    });
+}
+
+#[test]
 fn drift_is_repaired_where_the_source_has_a_say_and_reported_elsewhere() {
     let prefix = unique("drift");
     let topic = format!("{prefix}-t");

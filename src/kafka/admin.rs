@@ -1,6 +1,6 @@
 //! Administration of one cluster: every call blocks, is bounded by a timeout and returns owned values.
 //!
-//! All of it goes through librdkafka's admin interface by one helper, [`Admin::call`], since the safe
+//! All of it goes through librdkafka's admin interface by one helper, `call`, since the safe
 //! crate lacks more than half of the operations. The only `unsafe` for administration is in this file.
 //! Calls run on blocking threads; one `Admin` may be used by several at once. More than 500 topics are
 //! asked for in several requests, each with the timeout of its own.
@@ -753,7 +753,8 @@ impl Context {
     }
 
     fn report(&self, error: RDKafkaErrorCode, reason: &str) {
-        tracing::warn!(target: "librdkafka", cluster = %self.cluster, "{reason}");
+        // librdkafka's own log has said the same, and louder.
+        tracing::debug!(target: "librdkafka", cluster = %self.cluster, "{reason}");
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         // "All brokers are down" follows every other complaint and says less.
         if error != RDKafkaErrorCode::AllBrokersDown || trouble.is_none() {
