@@ -20,7 +20,7 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 use sys::rd_kafka_resp_err_t as Err_t;
 
-use super::client::ClusterConnection;
+use super::client::{ClusterConnection, log_line};
 use super::codes::code;
 use super::{ClusterAlias, TopicId, TopicPartition};
 use crate::error::{Code, Error, Result, Side};
@@ -782,13 +782,7 @@ unsafe extern "C" fn on_log(
         };
         (context, text(facility), text(message))
     };
-    let cluster = &context.cluster;
-    match level {
-        ..=3 => tracing::error!(target: "librdkafka", %cluster, %facility, "{message}"),
-        4 => tracing::warn!(target: "librdkafka", %cluster, %facility, "{message}"),
-        5 | 6 => tracing::info!(target: "librdkafka", %cluster, %facility, "{message}"),
-        _ => tracing::debug!(target: "librdkafka", %cluster, %facility, "{message}"),
-    }
+    log_line(level, context.cluster.as_str(), &facility, &message);
 }
 
 /// What librdkafka's connections complain about, on the thread that polls.

@@ -316,11 +316,11 @@ impl ClientContext for LogContext {
 
 impl ConsumerContext for LogContext {}
 
-/// One line of librdkafka's log (its levels are syslog's).
+/// One line of librdkafka's log (its levels are syslog's). What it calls an error, a connection that failed,
+/// is something that it retries: degraded, not lost.
 pub(super) fn log_line(level: i32, label: &str, fac: &str, text: &str) {
     match level {
-        ..=3 => tracing::error!(target: "librdkafka", client = label, "{fac}: {text}"),
-        4 => tracing::warn!(target: "librdkafka", client = label, "{fac}: {text}"),
+        ..=4 => tracing::warn!(target: "librdkafka", client = label, "{fac}: {text}"),
         5 | 6 => tracing::info!(target: "librdkafka", client = label, "{fac}: {text}"),
         _ => tracing::debug!(target: "librdkafka", client = label, "{fac}: {text}"),
     }
