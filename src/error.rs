@@ -51,6 +51,8 @@ pub enum Code {
     TargetRecordRejected,
     /// The target refused a topic's name, partition count, replication factor or setting.
     TargetSettingRefused,
+    /// The target topic ends before what was copied: it was deleted and created again, or it lost records.
+    TargetLostRecords,
     /// Another owner of this task has taken over.
     TargetFenced,
     /// The transaction was aborted or its outcome is unknown.
@@ -59,6 +61,8 @@ pub enum Code {
     TargetStateNotAuthorized,
     /// The target answered with an error that has no meaning of its own here.
     TargetUnexpected,
+    /// Two aliases name one cluster.
+    SameCluster,
     /// The progress we stored cannot be read.
     ProgressUnreadable,
     /// A bug in causeway: a task panicked.
@@ -112,10 +116,12 @@ impl Code {
         Code::TargetRecordTooLarge,
         Code::TargetRecordRejected,
         Code::TargetSettingRefused,
+        Code::TargetLostRecords,
         Code::TargetFenced,
         Code::TargetTransactionFailed,
         Code::TargetStateNotAuthorized,
         Code::TargetUnexpected,
+        Code::SameCluster,
         Code::ProgressUnreadable,
         Code::Panicked,
     ];
@@ -232,6 +238,12 @@ impl Code {
                 PausePartition,
                 "the target does not take this topic or setting; add the setting to config_sync.exclude, or create the topic by hand",
             ),
+            Code::TargetLostRecords => (
+                "T304",
+                "target_lost_records",
+                HaltPartition,
+                "the target topic was deleted or lost records that had been copied; compare both sides, then set on_gap: continue to go on without them",
+            ),
             Code::TargetFenced => (
                 "T401",
                 "target_fenced",
@@ -255,6 +267,12 @@ impl Code {
                 "target_unexpected_answer",
                 Retry,
                 "the target's answer is not one causeway knows; the detail names Kafka's error, the broker's log says more",
+            ),
+            Code::SameCluster => (
+                "L201",
+                "same_cluster",
+                Retry,
+                "two aliases lead to one cluster, so records would come back to where they are from; correct bootstrap_servers",
             ),
             Code::ProgressUnreadable => (
                 "L301",

@@ -22,7 +22,7 @@ use crate::config_sync::{Pass, Syncer};
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::{Admin, NewTopic, OffsetSpec};
 use crate::kafka::client::{ClusterConnection, TaskMemory};
-use crate::kafka::{TopicId, TopicPartition};
+use crate::kafka::{ClusterAlias, TopicId, TopicPartition};
 use crate::metrics::{ConfigSyncMetrics, FlowMetrics, PARTITION_STATES, PartitionMetrics};
 use crate::status::{ConfigSyncStatus, FlowStatus};
 use crate::topology::{Delivery, FlowSpec, SyncMode};
@@ -71,8 +71,32 @@ pub struct FlowContext {
     pub throttle: FlowThrottle,
     /// Metrics of the flow.
     pub metrics: FlowMetrics,
+    /// Which alias leads to which cluster, over all flows of this daemon.
+    pub clusters: Arc<ClusterIds>,
     /// The partitions that can be copied; replaced as a whole by the sync loop.
     pub view: ArcSwapOption<View>,
+}
+
+/// Which alias leads to which cluster. The proof that nothing loops rests on aliases being different clusters.
+#[derive(Debug, Default)]
+pub struct ClusterIds(Mutex<BTreeMap<String, ClusterAlias>>);
+
+impl ClusterIds {
+    /// Notes what an alias leads to.
+    ///
+    /// # Errors
+    /// Another alias leads there too.
+    fn note(&self, id: &str, alias: &ClusterAlias) -> Result<()> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = known.entry(id.to_owned()).or_insert_with(|| alias.clone());
+        if first == alias {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::SameCluster,
+            format!("{first} and {alias} are both the cluster with id {id}"),
+        ))
+    }
 }
 
 /// What can be copied at the moment: selected, and present on both sides.
@@ -147,6 +171,7 @@ impl Flow {
         target: ClusterConnection,
         memory: TaskMemory,
         instance: &str,
+        clusters: Arc<ClusterIds>,
     ) -> Result<Self> {
         let client_id = spec.id.group();
         let context = Arc::new(FlowContext {
@@ -154,6 +179,7 @@ impl Flow {
             target_admin: Arc::new(Admin::new(&target, &client_id, Side::Target)?),
             throttle: FlowThrottle::new(spec.throttle),
             metrics: FlowMetrics::new(&spec.id),
+            clusters,
             view: ArcSwapOption::empty(),
             spec,
             source,
@@ -487,10 +513,13 @@ async fn sync_loop(
                 let pass = (|| {
                     let ids = match ids {
                         Some(ids) => ids,
-                        None => (
-                            context.source_admin.cluster_id(ADMIN_TIMEOUT)?,
-                            context.target_admin.cluster_id(ADMIN_TIMEOUT)?,
-                        ),
+                        None => {
+                            let source = context.source_admin.cluster_id(ADMIN_TIMEOUT)?;
+                            let target = context.target_admin.cluster_id(ADMIN_TIMEOUT)?;
+                            context.clusters.note(&source, &context.spec.id.source)?;
+                            context.clusters.note(&target, &context.spec.id.target)?;
+                            (source, target)
+                        }
                     };
                     Ok((ids, syncer.pass(apply)?))
                 })();

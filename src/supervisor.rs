@@ -9,7 +9,7 @@ use tracing::{error, warn};
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::flow::Flow;
+use crate::flow::{ClusterIds, Flow};
 use crate::kafka::client::TaskMemory;
 use crate::status::DaemonStatus;
 use crate::topology::FlowSpec;
@@ -47,6 +47,7 @@ impl Supervisor {
     pub fn start(config: Arc<Config>, flows: Vec<FlowSpec>) -> Result<Self> {
         let tasks: u64 = flows.iter().map(|flow| u64::from(flow.tasks)).sum();
         let memory = task_memory(config.memory_budget, tasks);
+        let clusters = Arc::new(ClusterIds::default());
         let mut started = Vec::with_capacity(flows.len());
         for spec in flows {
             let cluster = |alias| {
@@ -57,7 +58,14 @@ impl Supervisor {
                     .expect("topologies name only configured clusters")
             };
             let (source, target) = (cluster(&spec.id.source), cluster(&spec.id.target));
-            started.push(Flow::start(spec, source, target, memory, &config.instance)?);
+            started.push(Flow::start(
+                spec,
+                source,
+                target,
+                memory,
+                &config.instance,
+                clusters.clone(),
+            )?);
         }
         Ok(Self {
             flows: Arc::new(started),

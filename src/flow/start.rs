@@ -42,15 +42,17 @@ impl std::fmt::Display for Gap {
     }
 }
 
-/// What the source has now.
+/// What both sides have now.
 #[derive(Clone, Debug)]
-pub struct SourceBounds {
-    /// Kafka's id of the topic.
+pub struct Bounds {
+    /// Kafka's id of the source topic.
     pub topic_id: TopicId,
-    /// First offset that still exists.
+    /// First offset that still exists on the source.
     pub log_start: i64,
-    /// Offset behind the last record (high watermark).
+    /// Offset behind the source's last record (high watermark).
     pub end: i64,
+    /// Offset behind the target's last record.
+    pub target_end: i64,
 }
 
 /// Where to begin, and what has to be declared.
@@ -70,7 +72,7 @@ pub struct Begin {
 /// The partition must stop, because going on would lose or repeat records and `on_gap` is `halt`.
 pub fn begin(
     stored: Option<&StoredProgress>,
-    bounds: &SourceBounds,
+    bounds: &Bounds,
     fresh_start: i64,
     on_gap: OnGap,
 ) -> Result<Begin, Error> {
@@ -92,6 +94,12 @@ pub fn begin(
         )
     } else if bounds.end < position {
         (Code::SourceTruncated, bounds.end, position, bounds.end)
+    } else if stored
+        .next_target_offset
+        .is_some_and(|known| bounds.target_end < known)
+    {
+        // Which of the records before our position are missing is not known: at most these.
+        (Code::TargetLostRecords, bounds.log_start, position, position)
     } else {
         return Ok(Begin { position, gap: None });
     };
@@ -119,6 +127,11 @@ pub fn begin(
                     bounds.log_start,
                     bounds.log_start - position
                 ),
+                Code::TargetLostRecords => format!(
+                    "{} records had been written when {position} were copied, now the target ends at {}",
+                    stored.next_target_offset.unwrap_or_default(),
+                    bounds.target_end
+                ),
                 _ => format!(
                     "the next offset to copy is {position}, the source ends at {}: {} copied offsets are gone",
                     bounds.end,
@@ -144,11 +157,12 @@ mod tests {
         }
     }
 
-    fn bounds(log_start: i64, end: i64) -> SourceBounds {
-        SourceBounds {
+    fn bounds(log_start: i64, end: i64) -> Bounds {
+        Bounds {
             topic_id: TopicId("one".into()),
             log_start,
             end,
+            target_end: 50,
         }
     }
 
@@ -157,19 +171,22 @@ mod tests {
         #[test]
         fn nothing_is_skipped_or_repeated_silently(
             next in 0i64..20, start in 0i64..20, length in 0i64..20, same in any::<bool>(), halt in any::<bool>(),
+            target in prop::option::of(45i64..55),
         ) {
-            let it = stored(next, if same { "one" } else { "other" });
+            let mut it = stored(next, if same { "one" } else { "other" });
+            it.next_target_offset = target;
+            let kept = target.is_none_or(|known| known <= 50);
             let on_gap = if halt { OnGap::Halt } else { OnGap::Continue };
             let end = start + length;
             match begin(Some(&it), &bounds(start, end), 0, on_gap) {
                 Ok(Begin { position, gap: None }) => {
-                    prop_assert!(same && position == next && start <= next && next <= end);
+                    prop_assert!(same && kept && position == next && start <= next && next <= end);
                 }
                 Ok(Begin { position, gap: Some(gap) }) => {
                     prop_assert!(!halt && start <= position && position <= end);
                     prop_assert!(gap.from <= gap.to);
                 }
-                Err(error) => prop_assert!(halt && (!same || next < start || end < next), "{}", error),
+                Err(error) => prop_assert!(halt && (!same || !kept || next < start || end < next), "{}", error),
             }
         }
     }
@@ -181,10 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn the_three_losses_have_three_names() {
+    fn each_loss_has_its_name() {
         let code = |it: &StoredProgress| begin(Some(it), &bounds(5, 9), 0, OnGap::Halt).unwrap_err().code;
         assert_eq!(code(&stored(4, "one")), Code::SourceOutOfRange);
         assert_eq!(code(&stored(10, "one")), Code::SourceTruncated);
         assert_eq!(code(&stored(7, "other")), Code::SourceRecreated);
+        let ahead = StoredProgress {
+            next_target_offset: Some(51),
+            ..stored(7, "one")
+        };
+        assert_eq!(code(&ahead), Code::TargetLostRecords);
     }
 }

@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::engine::{Answer, Origin, Outcome, RecordEngine, StateRecord, Taken};
 use super::slot::{Slot, born_record, progress_record, segment_record};
-use super::start::{SourceBounds, StoredProgress, begin};
+use super::start::{Bounds, StoredProgress, begin};
 use super::task::{Action, Event, Limits, PartitionId, TaskState, concerns_one_partition};
 use super::throttle::{Account, Waiting};
 use super::{FlowContext, View};
@@ -656,16 +656,16 @@ impl<'a> Session<'a> {
                 let log_start = start.clone()?;
                 let target_end = offset(&target_ends, remote)?;
                 Ok((
-                    SourceBounds {
+                    Bounds {
                         topic_id,
                         log_start,
                         end: offset(&ends, tp)?,
+                        target_end,
                     },
                     fresh,
-                    target_end,
                 ))
             })();
-            let (bounds, fresh, target_end) = match bounds {
+            let (bounds, fresh) = match bounds {
                 Ok(bounds) => bounds,
                 Err(error) => {
                     self.task.hold(tp, error);
@@ -674,7 +674,7 @@ impl<'a> Session<'a> {
             };
             let stored = self.slot.progress.get(tp);
             match begin(stored, &bounds, fresh, flow.spec.on_gap) {
-                Ok(begin) => assign.push((tp.clone(), begin, bounds, target_end)),
+                Ok(begin) => assign.push((tp.clone(), begin, bounds)),
                 Err(error) => self.task.hold(tp, error),
             }
         }
@@ -692,7 +692,8 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let ids = self.engine.assign(&routes)?;
-        for (id, (tp, begin, bounds, target_end)) in ids.into_iter().zip(assign) {
+        for (id, (tp, begin, bounds)) in ids.into_iter().zip(assign) {
+            let target_end = bounds.target_end;
             let stored = self.slot.progress.get(&tp);
             let mut progress = stored.cloned().unwrap_or(StoredProgress {
                 next_source_offset: begin.position,
