@@ -119,6 +119,8 @@ pub struct Route {
     pub remote: String,
     /// Kafka's id of the source topic.
     pub topic_id: TopicId,
+    /// `max.message.bytes` of the target topic, which bounds whole batches; `None`: not known.
+    pub batch_bytes: Option<u64>,
 }
 
 /// A flow that runs until it is drained.
@@ -144,8 +146,8 @@ struct Shared {
     sync: Option<SyncReport>,
     /// Why the last pass of config sync failed as a whole.
     sync_trouble: Option<Error>,
-    ends: BTreeMap<TopicPartition, i64>,
-    ends_at: Option<Instant>,
+    /// Source ends, and when each was heard last.
+    ends: BTreeMap<TopicPartition, (i64, Instant)>,
     clocks: BTreeMap<TopicPartition, LagClock>,
     gauges: BTreeMap<TopicPartition, PartitionMetrics>,
 }
@@ -646,10 +648,15 @@ fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, String)) -> V
             continue;
         };
         let name: Arc<str> = source.as_str().into();
+        let batch_bytes = there
+            .configs
+            .get("max.message.bytes")
+            .and_then(|entry| entry.value.as_deref()?.parse().ok());
         for partition in 0..here.partitions.min(there.partitions) {
             let route = Route {
                 remote: remote.clone(),
                 topic_id: here.id.clone(),
+                batch_bytes,
             };
             partitions.insert(
                 TopicPartition {
@@ -695,15 +702,17 @@ async fn watch_loop(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
                 Ok(ends) => {
                     let now = Instant::now();
                     let mut shared = lock(&shared);
-                    shared.ends = ends
-                        .into_iter()
-                        .filter_map(|(tp, end)| Some((tp, end.ok()?)))
-                        .collect();
-                    shared.ends_at = Some(now);
-                    let Shared { ends, clocks, .. } = &mut *shared;
-                    clocks.retain(|tp, _| ends.contains_key(tp));
+                    let Shared {
+                        ends: known, clocks, ..
+                    } = &mut *shared;
+                    // What is not heard this time stays, and ages.
+                    known.retain(|tp, _| view.partitions.contains_key(tp));
+                    clocks.retain(|tp, _| view.partitions.contains_key(tp));
                     for (tp, end) in ends {
-                        clocks.entry(tp.clone()).or_default().observe(*end, now);
+                        if let Ok(end) = end {
+                            clocks.entry(tp.clone()).or_default().observe(end, now);
+                            known.insert(tp, (end, now));
+                        }
                     }
                 }
                 Err(error) => debug!(%error, "the source's ends are not known"),
@@ -734,15 +743,14 @@ async fn watch_loop(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
 
 /// Puts the status of a flow together. Lag is unknown where the source's end has not been heard lately.
 fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
-    let fresh = shared
-        .ends_at
-        .is_some_and(|at| now.saturating_duration_since(at) <= ENDS_FRESH);
     let mut tasks: Vec<_> = shared.tasks.values().map(TaskHandle::status).collect();
     let (mut records, mut seconds) = (Some(0u64), Some(0f64));
     for it in tasks.iter_mut().flat_map(|task| &mut task.partitions) {
         let tp = TopicPartition::new(it.topic.as_str(), it.partition);
-        it.source_end_offset = shared.ends.get(&tp).copied();
-        if let (Some(next), Some(end)) = (it.next_source_offset, it.source_end_offset) {
+        let known = shared.ends.get(&tp);
+        it.source_end_offset = known.map(|(end, _)| *end);
+        if let (Some(next), Some((end, at))) = (it.next_source_offset, known) {
+            let fresh = now.saturating_duration_since(*at) <= ENDS_FRESH;
             it.lag_records = fresh.then(|| (end - next).max(0) as u64);
             it.lag_seconds = shared
                 .clocks

@@ -138,13 +138,14 @@ struct Route {
 }
 
 impl RecordEngine {
-    /// Creates the clients of task `task`. Nothing is fenced yet.
+    /// Creates the clients of task `task`, whose batches stay within `batch_bytes`. Nothing is fenced yet.
     pub fn new(
         spec: &FlowSpec,
         task: u32,
         source: &ClusterConnection,
         target: &ClusterConnection,
         memory: TaskMemory,
+        batch_bytes: Option<u64>,
         origin: Option<Origin>,
     ) -> Result<Self> {
         let label = format!("{} {}/{task}", spec.id.topology, spec.id);
@@ -153,7 +154,10 @@ impl RecordEngine {
         let consumer = Consumer::new(&source.task_consumer(&client_id, memory), &label)
             .map_err(refused(Code::SourceAuthentication))?;
         let producer = |transactional_id| {
-            let config = target.task_producer(&client_id, spec.compression.as_str(), transactional_id);
+            let mut config = target.task_producer(&client_id, spec.compression.as_str(), transactional_id);
+            if let Some(bytes) = batch_bytes {
+                ClusterConnection::limit_batches(&mut config, bytes);
+            }
             Producer::new(&config, &label).map_err(refused(Code::TargetAuthentication))
         };
         let (data, ledger) = match spec.delivery {

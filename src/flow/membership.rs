@@ -50,18 +50,12 @@ impl Membership {
         notify: impl Fn(Ownership) + Send + 'static,
     ) -> Result<Self, KafkaError> {
         let closing = Arc::new(AtomicBool::new(false));
-        let notes = Notes {
-            log: LogContext {
-                label: label.to_owned(),
-            },
-            closing: closing.clone(),
-            queue: Mutex::default(),
-        };
-        let consumer: BaseConsumer<Notes> = config.create_with_context(notes)?;
-        consumer.subscribe(&[topic])?;
         let (released, releases) = mpsc::channel();
         let member = Member {
-            consumer,
+            consumer: subscribe(config, topic, label, &closing)?,
+            config: config.clone(),
+            label: label.to_owned(),
+            owned: BTreeSet::new(),
             topic: topic.to_owned(),
             closing: closing.clone(),
             releases,
@@ -95,15 +89,42 @@ impl Drop for Membership {
     }
 }
 
+/// A consumer that subscribes to the flow's tasks.
+fn subscribe(
+    config: &ClientConfig,
+    topic: &str,
+    label: &str,
+    closing: &Arc<AtomicBool>,
+) -> Result<BaseConsumer<Notes>, KafkaError> {
+    let notes = Notes {
+        log: LogContext {
+            label: label.to_owned(),
+        },
+        closing: closing.clone(),
+        replaced: AtomicBool::new(false),
+        queue: Mutex::default(),
+    };
+    let consumer: BaseConsumer<Notes> = config.create_with_context(notes)?;
+    consumer.subscribe(&[topic])?;
+    Ok(consumer)
+}
+
+/// Pause before joining again, so that two daemons under one instance name do not fence each other in a loop.
+const REJOIN: Duration = Duration::from_secs(1);
+
 struct Member {
     consumer: BaseConsumer<Notes>,
+    config: ClientConfig,
+    label: String,
+    /// Given by the group and not released since.
+    owned: BTreeSet<u32>,
     topic: String,
     closing: Arc<AtomicBool>,
     releases: mpsc::Receiver<BTreeSet<u32>>,
 }
 
 impl Member {
-    fn run(self, notify: impl Fn(Ownership)) {
+    fn run(mut self, notify: impl Fn(Ownership)) {
         while !self.closing.load(Ordering::SeqCst) {
             // Partitions are paused, so nothing but events and errors comes.
             if let Some(Err(e)) = self.consumer.poll(Duration::from_millis(50)) {
@@ -118,6 +139,7 @@ impl Member {
                             warn!(error = %e, "the group's assignment could not be taken over");
                         }
                         info!(?tasks, "tasks owned");
+                        self.owned.extend(&tasks);
                         notify(Ownership::Gained(tasks));
                     }
                     Note::Revoke(tasks) => {
@@ -130,7 +152,37 @@ impl Member {
                 if let Err(e) = self.consumer.incremental_unassign(&self.list(&tasks)) {
                     warn!(error = %e, ?tasks, "tasks could not be handed back");
                 }
+                self.owned.retain(|task| !tasks.contains(task));
             }
+            if let Some((_, why)) = self.consumer.client().fatal_error() {
+                warn!(why, "the group has shut this member out; it joins again");
+                self.rejoin(&notify);
+            }
+        }
+    }
+
+    /// A member that was shut out (fenced by a request of its own that a stalled broker answered late, for
+    /// one) stays so for good: what it owned is given up, then a new one takes its place.
+    fn rejoin(&mut self, notify: &impl Fn(Ownership)) {
+        if !self.owned.is_empty() {
+            notify(Ownership::Revoked(self.owned.clone()));
+        }
+        let mut next = None;
+        while next.is_none() && !self.closing.load(Ordering::SeqCst) {
+            if let Ok(tasks) = self.releases.recv_timeout(REJOIN) {
+                self.owned.retain(|task| !tasks.contains(task));
+                continue;
+            }
+            if self.owned.is_empty() {
+                match subscribe(&self.config, &self.topic, &self.label, &self.closing) {
+                    Ok(consumer) => next = Some(consumer),
+                    Err(e) => warn!(error = %e, "the group cannot be joined"),
+                }
+            }
+        }
+        if let Some(next) = next {
+            self.consumer.context().replaced.store(true, Ordering::SeqCst);
+            self.consumer = next;
         }
     }
 
@@ -155,6 +207,8 @@ enum Note {
 struct Notes {
     log: LogContext,
     closing: Arc<AtomicBool>,
+    /// Another consumer takes this one's place.
+    replaced: AtomicBool,
     queue: Mutex<Vec<Note>>,
 }
 
@@ -181,7 +235,7 @@ impl ConsumerContext for Notes {
         err: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        if self.closing.load(Ordering::SeqCst) {
+        if self.closing.load(Ordering::SeqCst) || self.replaced.load(Ordering::SeqCst) {
             // Nobody comes back to do it: the consumer is being dropped.
             let _ = consumer.incremental_unassign(partitions);
             return;

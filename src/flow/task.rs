@@ -169,6 +169,7 @@ struct Transaction {
 struct Partition {
     progress: PartitionProgress,
     map: OffsetMap,
+    start: Source<NextOffset>,
     next_target: Option<i64>,
     stored: Option<Source<NextOffset>>,
     /// Records were answered since the last commit.
@@ -215,6 +216,7 @@ impl TaskState {
                 self.partitions[partition.0] = Some(Partition {
                     progress: PartitionProgress::starting_at(start),
                     map: OffsetMap::default(),
+                    start,
                     next_target,
                     stored: (!persist).then_some(start),
                     fresh: persist,
@@ -357,10 +359,15 @@ impl TaskState {
         })
     }
 
-    /// The position of a partition: next source offset to copy, next target offset as far as known.
-    pub fn position(&self, partition: PartitionId) -> Option<(Source<NextOffset>, Option<i64>)> {
-        let it = self.partitions.get(partition.0)?.as_ref()?;
-        Some((it.progress.committable(), it.next_target))
+    /// The position of a partition as it is stored on the target: what is answered but not committed does not
+    /// count, because a reader does not see it and a crash takes it back.
+    pub fn stored_position(&self, partition: PartitionId) -> Option<Source<NextOffset>> {
+        self.partitions.get(partition.0)?.as_ref()?.stored
+    }
+
+    /// Where a partition's next record will go, as far as known.
+    pub fn next_target(&self, partition: PartitionId) -> Option<i64> {
+        self.partitions.get(partition.0)?.as_ref()?.next_target
     }
 
     /// Whether a partition that was assigned has been stopped by an error.
@@ -369,6 +376,16 @@ impl TaskState {
             .get(partition.0)
             .and_then(Option::as_ref)
             .is_some_and(|it| it.stopped)
+    }
+
+    /// Whether a partition has shown since it was assigned that it can be copied: its stored position moved, or
+    /// there is nothing to copy.
+    pub fn is_well(&self, partition: PartitionId) -> bool {
+        let it = self.partitions.get(partition.0).and_then(Option::as_ref);
+        it.is_some_and(|it| {
+            let moved = it.stored.is_some_and(|stored| it.start.0.0 < stored.0.0);
+            !it.stopped && (moved || (it.at_end && it.progress.is_idle() && !it.is_dirty()))
+        })
     }
 
     /// Whether a stopped partition has nothing in flight and nothing to store, so that it may be assigned

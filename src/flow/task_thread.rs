@@ -259,12 +259,20 @@ impl<'a> Session<'a> {
             source_cluster_id: view.source_cluster_id.clone(),
             target_cluster_id: view.target_cluster_id.clone(),
         });
+        // A topic that comes later with a smaller limit fails once; the session after that keeps to it.
+        let batch_bytes = view
+            .partitions
+            .iter()
+            .filter(|(tp, _)| task_of(tp, view.tasks) == task.task)
+            .filter_map(|(_, route)| route.batch_bytes)
+            .min();
         let mut engine = RecordEngine::new(
             &flow.spec,
             task.task,
             &flow.source,
             &flow.target,
             flow.memory,
+            batch_bytes,
             origin,
         )?;
         while let Err((error, retriable)) = engine.fence(Duration::from_secs(5)) {
@@ -556,6 +564,12 @@ impl<'a> Session<'a> {
             self.leave_what_is_gone()?;
         }
         self.adopt()?;
+        // Tried again is not recovered: until it is, it is shown as it was and its pauses go on growing.
+        let (ids, partitions, state) = (&self.ids, &self.partitions, &self.state);
+        self.task.held.retain(|tp, _| {
+            let id = ids.get(tp).filter(|id| partitions[id.0].active);
+            id.is_none_or(|id| !state.is_well(*id))
+        });
         self.task
             .metrics
             .timestamp_zero(self.engine.take_zero_timestamps());
@@ -724,7 +738,6 @@ impl<'a> Session<'a> {
             progress.next_target_offset = Some(target_end);
             let persist = stored != Some(&progress);
             self.slot.progress.insert(tp.clone(), progress);
-            self.task.held.remove(&tp);
             debug!(topic = %tp.topic, partition = tp.partition, position = begin.position, "partition assigned");
             if self.partitions.len() <= id.0 {
                 let metrics = self.task.metrics.topic(&tp.topic);
@@ -744,6 +757,9 @@ impl<'a> Session<'a> {
                 persist,
             })?;
         }
+        // A start that was decided is stored before the first record goes: whatever stands behind it on the
+        // target after a crash can then be told to be a repetition.
+        self.step(Event::Tick)?;
         Ok(())
     }
 
@@ -758,7 +774,6 @@ impl<'a> Session<'a> {
         {
             let stored = self.slot.progress.get(tp);
             let id = self.ids.get(tp).filter(|id| self.partitions[id.0].active);
-            let live = id.and_then(|id| self.state.position(*id));
             let held = self.task.held.get(tp);
             partitions.push(PartitionStatus {
                 topic: tp.topic.to_string(),
@@ -771,11 +786,12 @@ impl<'a> Session<'a> {
                 }
                 .into(),
                 reason: held.map(|held| format!("{}; {}", held.error, held.error.code.page().advice)),
-                next_source_offset: live
-                    .map(|(next, _)| next.0.0)
-                    .or(stored.map(|stored| stored.next_source_offset)),
-                next_target_offset: live
-                    .and_then(|(_, target)| target)
+                next_source_offset: match id {
+                    Some(id) => self.state.stored_position(*id).map(|next| next.0.0),
+                    None => stored.map(|stored| stored.next_source_offset),
+                },
+                next_target_offset: id
+                    .and_then(|id| self.state.next_target(*id))
                     .or(stored.and_then(|stored| stored.next_target_offset)),
                 source_end_offset: None,
                 lag_records: None,

@@ -529,8 +529,13 @@ impl Admin {
                 let found = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
                 let partition = TopicPartition::new(text(found.topic), found.partition);
                 let offset = match found.err {
-                    Err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(found.offset),
+                    Err_t::RD_KAFKA_RESP_ERR_NO_ERROR if NO_SUCH_RECORD <= found.offset => Ok(found.offset),
                     error => {
+                        // While a leader is away librdkafka may report success without an offset.
+                        let error = match error {
+                            Err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Err_t::RD_KAFKA_RESP_ERR__TRANSPORT,
+                            error => error,
+                        };
                         Err(self.error(&format!("list offsets of {partition}"), error, &describe(error)))
                     }
                 };

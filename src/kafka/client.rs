@@ -251,6 +251,15 @@ impl ClusterConnection {
         c
     }
 
+    /// Keeps a producer's batches within `bytes`: a target counts whole batches against a topic's
+    /// `max.message.bytes`. A record larger than that still makes a batch of its own.
+    pub fn limit_batches(c: &mut ClientConfig, bytes: u64) {
+        let set = c.get("batch.size").and_then(|set| set.parse().ok());
+        if set.is_none_or(|set: u64| bytes < set) {
+            c.set("batch.size", bytes.max(1).to_string());
+        }
+    }
+
     /// Client for administration and metadata.
     pub fn admin(&self, client_id: &str) -> ClientConfig {
         let mut c = self.base(client_id);
