@@ -21,6 +21,9 @@ use crate::topology::{Delivery, FlowSpec};
 /// side and its message on the producer's, measured with small records.
 pub const RECORD_OVERHEAD: u64 = 512;
 
+/// How long the target may take to tell of a new partition of a topic that is written already.
+const LEARN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Name of the header that carries the cluster id of a record's origin.
 pub const ORIGIN_HEADER: &CStr = c"causeway.origin";
 
@@ -212,7 +215,13 @@ impl RecordEngine {
         let mut ids = Vec::with_capacity(partitions.len());
         for (source, remote, _) in partitions {
             let target = match self.targets.get(remote) {
-                Some(number) => *number,
+                Some(number) => {
+                    let learnt = self
+                        .data
+                        .learn_partition(*number, source.partition, LEARN_TIMEOUT);
+                    learnt.map_err(|why| Error::new(Code::TargetUnavailable, format!("{remote}: {why}")))?;
+                    *number
+                }
                 None => {
                     let number = self
                         .data

@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::NonNull;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
@@ -117,6 +117,50 @@ impl Producer {
         let rkt = NonNull::new(rkt).ok_or_else(|| format!("librdkafka refuses the topic name {name}"))?;
         self.topics.push(Topic(rkt));
         Ok(TopicNumber(number))
+    }
+
+    /// Waits until the client knows a partition that a topic has got lately: librdkafka refuses records for
+    /// partitions beyond those it knows, and asks for news only every now and then.
+    ///
+    /// # Errors
+    /// When the target does not tell of the partition in time.
+    pub fn learn_partition(
+        &mut self,
+        topic: TopicNumber,
+        partition: i32,
+        timeout: Duration,
+    ) -> Result<(), String> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let mut metadata: *const sys::rd_kafka_metadata_t = std::ptr::null();
+            // SAFETY: client and topic are valid; the answer is ours until destroyed and names one topic.
+            let known = unsafe {
+                let rkt = self.topics[topic.0].0.as_ptr();
+                let err = sys::rd_kafka_metadata(self.handle.ptr(), 0, rkt, &mut metadata, 1000);
+                if metadata.is_null() {
+                    Err(RDKafkaErrorCode::from(err).to_string())
+                } else {
+                    let it = &*metadata;
+                    let known = if it.topic_cnt == 1 {
+                        (*it.topics).partition_cnt
+                    } else {
+                        0
+                    };
+                    sys::rd_kafka_metadata_destroy(metadata);
+                    Ok(known)
+                }
+            };
+            match known {
+                Ok(known) if partition < known => return Ok(()),
+                Ok(known) if deadline <= Instant::now() => {
+                    return Err(format!(
+                        "partition {partition} is not there; the target tells of {known}"
+                    ));
+                }
+                Err(why) if deadline <= Instant::now() => return Err(why),
+                _ => std::thread::park_timeout(Duration::from_millis(20)),
+            }
+        }
     }
 
     /// Enqueues one record, keeping partition, key, value, headers and timestamp. Never blocks.
