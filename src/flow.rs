@@ -543,7 +543,7 @@ async fn sync_loop(
                         ..ConfigSyncStatus::default()
                     },
                 });
-                report.status.errors = vec![error.to_string()];
+                report.status.errors = vec![format!("{error}; {}", error.code.page().advice)];
             }
         }
         // The first passes may come before task 0 does: do not make the first record wait for the interval.
