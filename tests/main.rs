@@ -2,4 +2,6 @@
 
 mod harness;
 mod harness_works;
+mod faults;
 mod replication;
+mod security;
