@@ -574,7 +574,7 @@ async fn sync_loop(
                         ..ConfigSyncStatus::default()
                     },
                 });
-                report.status.errors = vec![error.to_string()];
+                report.status.errors = vec![format!("{error}; {}", error.code.page().advice)];
                 shared.sync_trouble = Some(error);
             }
         }

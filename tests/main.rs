@@ -5,5 +5,7 @@ mod config_sync;
 mod config_sync_plan;
 mod harness;
 mod harness_works;
+mod faults;
 mod replication;
+mod security;
 mod tidy;

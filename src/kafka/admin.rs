@@ -565,26 +565,34 @@ impl Admin {
     }
 
     fn group_members_now(&self, group: &str, timeout: Duration) -> Result<usize> {
+        // Not `DescribeConsumerGroups`: the admin calls that look for a coordinator abort the process when
+        // their connection drops at the wrong moment (librdkafka 2.12, issue 4605).
         let name = c_string(group);
-        let mut pointers = [name.as_ptr()];
-        let op = Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-        let event = self.call("describe group", op, timeout, |rk, options, queue| {
-            // SAFETY: all pointers are valid for the call; the name is copied by it.
-            unsafe { sys::rd_kafka_DescribeConsumerGroups(rk, pointers.as_mut_ptr(), 1, options, queue) }
-        })?;
-        // SAFETY: the event holds a DescribeConsumerGroups result; all is copied out before it ends.
+        let what = format!("describe group {group}");
+        let mut list: *const sys::rd_kafka_group_list = std::ptr::null();
+        // SAFETY: client, name and result pointer are valid for the call. The list, if there is one, is ours;
+        // everything is copied out before it is destroyed.
         unsafe {
-            let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.ptr());
-            let mut members = 0;
-            for &described in items(result, sys::rd_kafka_DescribeConsumerGroups_result_groups) {
-                let error = sys::rd_kafka_ConsumerGroupDescription_error(described);
-                let unknown = Err_t::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND;
-                if is_error(error) && sys::rd_kafka_error_code(error) != unknown {
-                    return Err(self.error_of(&format!("describe group {group}"), error));
-                }
-                members += sys::rd_kafka_ConsumerGroupDescription_member_count(described);
+            let ms = milliseconds(timeout);
+            let error = sys::rd_kafka_list_groups(self.client.ptr(), name.as_ptr(), &mut list, ms);
+            let mut members = match error {
+                Err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(0),
+                error => Err(self.failure(&what, error, &describe(error))),
+            };
+            if list.is_null() {
+                return members;
             }
-            Ok(members)
+            for number in 0..(*list).group_cnt as usize {
+                let found = &*(*list).groups.add(number);
+                members = match found.err {
+                    Err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                        members.map(|members| members + found.member_cnt as usize)
+                    }
+                    error => Err(self.failure(&what, error, &describe(error))),
+                };
+            }
+            sys::rd_kafka_group_list_destroy(list);
+            members
         }
     }
 
@@ -658,6 +666,11 @@ impl Admin {
                 Some((cause, reason)),
             ) => {
                 let detail = format!("{}: {what}: {why}; {reason}", self.context.cluster);
+                // No batch is read here: an answer without sense comes from something that is not Kafka.
+                let cause = match cause {
+                    RDKafkaErrorCode::BadMessage => RDKafkaErrorCode::BrokerTransportFailure,
+                    cause => cause,
+                };
                 Error::new(code(self.side, cause), detail)
             }
             _ => self.error(what, error, why),
