@@ -28,6 +28,9 @@ impl Reader {
             list.add_partition_offset(topic, partition, Offset::Beginning)
                 .expect("a beginning is an offset");
         }
+        // Otherwise librdkafka notices only after half a second where the partitions are.
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10));
+        metadata.expect("the cluster answers");
         consumer.assign(&list).expect("it is assigned once");
         Self(consumer)
     }

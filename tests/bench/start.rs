@@ -1,9 +1,11 @@
 //! From the start of the process to the first record that a committed reader of the target sees, on brokers
 //! with default settings.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::figure::Figure;
+use crate::harness::daemon::Daemon;
 use crate::harness::oracle::{self, NewRecord};
 use crate::reader::{Reader, wait_for_topic};
 use crate::rig::{DELIVERIES, Rig};
@@ -43,27 +45,25 @@ fn measure(delivery: &str) -> Vec<Figure> {
     let reader = Reader::new(&rig.target.bootstrap(), TOPIC, PARTITIONS, "read_committed");
     let first = reader.wait_for(&value, PATIENCE) - started;
 
-    let mut restart = |end: fn(&crate::harness::daemon::Daemon)| {
+    let code = Cell::new(0);
+    let mut restart = |end: &dyn Fn(&Daemon)| {
         end(&daemon);
         let value = write();
         let started = Instant::now();
         daemon.restart();
         (reader.wait_for(&value, PATIENCE) - started).as_secs_f64()
     };
-    let second = (0..REPETITIONS).map(|_| {
-        restart(|daemon| {
-            daemon.terminate(PATIENCE);
-        })
-    });
+    let second =
+        (0..REPETITIONS).map(|_| restart(&|daemon| code.set(code.get().max(daemon.terminate(PATIENCE)))));
     let second = second.fold(0.0, f64::max);
-    let empty = restart(|daemon| {
-        daemon.terminate(PATIENCE);
+    let empty = restart(&|daemon| {
+        code.set(code.get().max(daemon.terminate(PATIENCE)));
         // Not a state to wait for: that time has passed is what is measured here.
         std::thread::sleep(SESSION_OVER);
     });
-    let killed = (0..REPETITIONS).map(|_| restart(|daemon| daemon.kill9()));
+    let killed = (0..REPETITIONS).map(|_| restart(&|daemon| daemon.kill9()));
     let killed = killed.fold(0.0, f64::max);
-    eprintln!("the daemon's log, {delivery}:\n{}", daemon.log());
+    let code = f64::from(code.get());
 
     let figure = |name: &str, seconds| Figure::new(format!("{delivery}: {name}"), seconds, "s");
     vec![
@@ -71,5 +71,6 @@ fn measure(delivery: &str) -> Vec<Figure> {
         figure("start after SIGTERM, worst of 3", second).at_most(2.0),
         figure("start 9 s after SIGTERM", empty).at_most(2.0),
         figure("start after kill -9, worst of 3", killed).at_most(2.0),
+        Figure::new(format!("{delivery}: exit code after SIGTERM, worst"), code, "").at_most(0.0),
     ]
 }
