@@ -56,14 +56,13 @@ impl Rig {
     pub fn wait_until_copied(&self, daemon: &Daemon, topic: &str, timeout: Duration) {
         let ends = oracle::end_offsets(&self.source.bootstrap(), topic, Isolation::ReadCommitted);
         daemon.wait_for(&format!("{topic} is copied"), timeout, |status| {
-            let mut left = ends.clone();
-            for it in partitions(status).filter(|it| it["topic"] == topic) {
-                let number = it["partition"].as_u64().and_then(|it| usize::try_from(it).ok());
-                if let (Some(number), Some(next)) = (number, it["next_source_offset"].as_i64()) {
-                    left[number] -= next;
-                }
-            }
-            left.iter().all(|left| *left <= 0)
+            ends.iter().enumerate().all(|(number, end)| {
+                partitions(status).any(|it| {
+                    it["topic"] == topic
+                        && it["partition"] == number
+                        && it["next_source_offset"].as_i64().is_some_and(|next| *end <= next)
+                })
+            })
         });
     }
 }
