@@ -18,8 +18,8 @@ use crate::rig::{DELIVERIES, Rig};
 const PARTITIONS: i32 = 8;
 const PER_SECOND: u64 = 1000;
 const VALUE_BYTES: usize = 1024;
-/// Records of the first seconds meet cold brokers and do not count.
-const WARM_UP: u64 = 5 * PER_SECOND;
+/// Records of the first seconds meet brokers whose code is not compiled yet, queue up, and do not count.
+const WARM_UP: u64 = 20 * PER_SECOND;
 
 /// `latency [SECONDS]`
 pub fn run(numbers: &[u64]) -> Vec<Figure> {
