@@ -1,5 +1,5 @@
-//! Copying a backlog: how fast, and what it costs the copier alone, optionally beside MirrorMaker 2 tuned as
-//! well as we know how. All data is there before a copier starts.
+//! Copying a backlog: how fast, and what it costs the copier alone, optionally beside MirrorMaker 2 tuned
+//! for throughput. All data is there before a copier starts.
 
 use std::fs;
 use std::process::Command;
@@ -193,7 +193,7 @@ impl Mm2 {
     }
 }
 
-/// What made MM2 fastest among what was tried: only data is copied, in large polls, fetches and batches.
+/// MM2 for throughput: only data is copied, in large polls, fetches and batches. One choice, not the best of a sweep.
 const MM2_SETTINGS: &str = "\
 seoul->busan.enabled = true
 busan->seoul.enabled = false
