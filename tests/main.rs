@@ -5,5 +5,6 @@ mod config_sync;
 mod config_sync_plan;
 mod harness;
 mod harness_works;
+mod patterns;
 mod replication;
 mod tidy;
