@@ -3,9 +3,11 @@
 mod admin;
 mod config_sync;
 mod config_sync_plan;
+mod convergence;
+mod faults;
 mod harness;
 mod harness_works;
-mod faults;
+mod patterns;
 mod replication;
 mod security;
 mod tidy;

@@ -774,12 +774,14 @@ impl<'a> Session<'a> {
     fn publish(&mut self, now: Instant) {
         self.published = Some(now);
         let mut partitions: Vec<PartitionStatus> = vec![];
-        for tp in self
+        let present = self
             .view
             .partitions
             .keys()
-            .filter(|tp| task_of(tp, self.view.tasks) == self.task.task)
-        {
+            .filter(|tp| task_of(tp, self.view.tasks) == self.task.task);
+        // What was stopped and has left the view since, as with its topic, must not just vanish.
+        let all: BTreeSet<&TopicPartition> = present.chain(self.task.held.keys()).collect();
+        for tp in all {
             let stored = self.slot.progress.get(tp);
             let id = self.ids.get(tp).filter(|id| self.partitions[id.0].active);
             let held = self.task.held.get(tp);
