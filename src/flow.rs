@@ -104,6 +104,8 @@ impl ClusterIds {
 pub struct View {
     /// By source partition.
     pub partitions: BTreeMap<TopicPartition, Route>,
+    /// Every selected source partition, whether or not the target has it yet.
+    pub selected: BTreeMap<TopicPartition, TopicId>,
     /// Tasks of the flow: the partition count of its progress topic.
     pub tasks: u32,
     /// Kafka's id of the source cluster.
@@ -647,35 +649,39 @@ fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowS
 
 /// The partitions that are selected and present on both sides.
 fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, String)) -> View {
-    let mut partitions = BTreeMap::new();
+    let (mut partitions, mut selected) = (BTreeMap::new(), BTreeMap::new());
     for (source, remote) in &pass.reading.topics {
-        let (Some(Ok(here)), Some(Ok(there))) =
-            (pass.reading.source.get(source), pass.reading.target.get(remote))
-        else {
+        let Some(Ok(here)) = pass.reading.source.get(source) else {
             continue;
         };
-        let name: Arc<str> = source.as_str().into();
+        let there = pass
+            .reading
+            .target
+            .get(remote)
+            .and_then(|view| view.as_ref().ok());
         let batch_bytes = there
-            .configs
-            .get("max.message.bytes")
+            .and_then(|there| there.configs.get("max.message.bytes"))
             .and_then(|entry| entry.value.as_deref()?.parse().ok());
-        for partition in 0..here.partitions.min(there.partitions) {
-            let route = Route {
-                remote: remote.clone(),
-                topic_id: here.id.clone(),
-                batch_bytes,
+        let topic: Arc<str> = source.as_str().into();
+        for partition in 0..here.partitions {
+            let tp = TopicPartition {
+                topic: topic.clone(),
+                partition,
             };
-            partitions.insert(
-                TopicPartition {
-                    topic: name.clone(),
-                    partition,
-                },
-                route,
-            );
+            selected.insert(tp.clone(), here.id.clone());
+            if there.is_some_and(|there| partition < there.partitions) {
+                let route = Route {
+                    remote: remote.clone(),
+                    topic_id: here.id.clone(),
+                    batch_bytes,
+                };
+                partitions.insert(tp, route);
+            }
         }
     }
     View {
         partitions,
+        selected,
         tasks,
         source_cluster_id: source_id.clone(),
         target_cluster_id: target_id.clone(),

@@ -66,19 +66,14 @@ pub struct Begin {
 
 /// Decides where a partition begins.
 ///
-/// `fresh_start` is the offset that `start_from` resolves to; it counts only when nothing is stored.
+/// A partition of which nothing is stored came after the flow was created, and begins at its log start.
 ///
 /// # Errors
 /// The partition must stop, because going on would lose or repeat records and `on_gap` is `halt`.
-pub fn begin(
-    stored: Option<&StoredProgress>,
-    bounds: &Bounds,
-    fresh_start: i64,
-    on_gap: OnGap,
-) -> Result<Begin, Error> {
+pub fn begin(stored: Option<&StoredProgress>, bounds: &Bounds, on_gap: OnGap) -> Result<Begin, Error> {
     let Some(stored) = stored else {
         return Ok(Begin {
-            position: fresh_start.clamp(bounds.log_start, bounds.end),
+            position: bounds.log_start,
             gap: None,
         });
     };
@@ -178,7 +173,7 @@ mod tests {
             let kept = target.is_none_or(|known| known <= 50);
             let on_gap = if halt { OnGap::Halt } else { OnGap::Continue };
             let end = start + length;
-            match begin(Some(&it), &bounds(start, end), 0, on_gap) {
+            match begin(Some(&it), &bounds(start, end), on_gap) {
                 Ok(Begin { position, gap: None }) => {
                     prop_assert!(same && kept && position == next && start <= next && next <= end);
                 }
@@ -192,14 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn a_new_partition_begins_where_start_from_says_within_what_exists() {
-        let at = |fresh| begin(None, &bounds(5, 9), fresh, OnGap::Halt).unwrap().position;
-        assert_eq!((at(0), at(7), at(100)), (5, 7, 9));
+    fn a_partition_that_came_later_begins_at_its_log_start() {
+        assert_eq!(begin(None, &bounds(5, 9), OnGap::Halt).unwrap().position, 5);
     }
 
     #[test]
     fn each_loss_has_its_name() {
-        let code = |it: &StoredProgress| begin(Some(it), &bounds(5, 9), 0, OnGap::Halt).unwrap_err().code;
+        let code = |it: &StoredProgress| begin(Some(it), &bounds(5, 9), OnGap::Halt).unwrap_err().code;
         assert_eq!(code(&stored(4, "one")), Code::SourceOutOfRange);
         assert_eq!(code(&stored(10, "one")), Code::SourceTruncated);
         assert_eq!(code(&stored(7, "other")), Code::SourceRecreated);

@@ -228,8 +228,6 @@ struct Session<'a> {
     /// By partition id.
     partitions: Vec<Assigned>,
     ids: HashMap<TopicPartition, PartitionId>,
-    /// The record that marks the slot as born is still to be written.
-    unborn: bool,
     open: bool,
     taken: Vec<Taken>,
     answers: Vec<Answer>,
@@ -306,7 +304,6 @@ impl<'a> Session<'a> {
         Ok(Some(Self {
             engine,
             state: TaskState::new(flow.spec.delivery, limits, Instant::now()),
-            unborn: !slot.born,
             slot,
             view,
             partitions: vec![],
@@ -336,6 +333,9 @@ impl<'a> Session<'a> {
 
     /// The loop: answers, housekeeping, records. Ends by draining, or with the error that ends the session.
     fn copy(&mut self) -> Result<()> {
+        if !self.slot.born {
+            self.be_born()?;
+        }
         self.adopt()?;
         self.task.set_state("running", None);
         loop {
@@ -373,6 +373,42 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// The slot is owned for the first time: where `start_from` begins is decided now, for every partition of
+    /// ours that the source has, and stored. Whatever comes later begins at 0, also after a crash.
+    fn be_born(&mut self) -> Result<()> {
+        let flow = self.task.flow.clone();
+        let spec = match flow.spec.start_from {
+            StartFrom::Earliest => None,
+            StartFrom::Latest => Some(OffsetSpec::Latest),
+            StartFrom::Timestamp(ms) => Some(OffsetSpec::Timestamp(ms)),
+        };
+        let mut records = vec![];
+        if let Some(spec) = spec {
+            let ours = self
+                .view
+                .selected
+                .iter()
+                .filter(|(tp, _)| task_of(tp, self.view.tasks) == self.task.task);
+            let asked: Vec<_> = ours.clone().map(|(tp, _)| (tp.clone(), spec)).collect();
+            let starts = flow.source_admin.list_offsets(&asked, true, ADMIN_TIMEOUT)?;
+            for (tp, topic_id) in ours {
+                let progress = StoredProgress {
+                    next_source_offset: offset(&starts, tp)?,
+                    next_target_offset: None,
+                    topic_id: topic_id.to_string(),
+                    replayed_records: 0,
+                    gaps: vec![],
+                };
+                records.push(progress_record(tp, &progress));
+                self.slot.progress.insert(tp.clone(), progress);
+            }
+        }
+        records.push(born_record(self.task.task, unix_millis()));
+        self.engine.commit(&records, false, COMMIT_TIMEOUT)?;
+        self.slot.born = true;
+        Ok(())
     }
 
     fn take_in(&mut self) -> Result<()> {
@@ -507,9 +543,6 @@ impl<'a> Session<'a> {
     fn commit(&mut self) -> Result<()> {
         let started = Instant::now();
         let mut records: Vec<StateRecord> = vec![];
-        if self.unborn {
-            records.push(born_record(self.task.task, unix_millis()));
-        }
         for pending in self.state.pending() {
             let tp = &self.partitions[pending.partition.0].tp;
             let Some(progress) = self.slot.progress.get_mut(tp) else {
@@ -522,7 +555,6 @@ impl<'a> Session<'a> {
         }
         self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;
         self.open = false;
-        self.unborn = false;
         self.task.failures = 0;
         self.task.metrics.commit(started.elapsed());
         Ok(())
@@ -646,12 +678,6 @@ impl<'a> Session<'a> {
             flow.source_admin.list_offsets(&asked, committed, ADMIN_TIMEOUT)
         };
         let (starts, ends) = (ask(OffsetSpec::Earliest, false)?, ask(OffsetSpec::Latest, false)?);
-        let fresh = match flow.spec.start_from {
-            _ if !self.unborn => None,
-            StartFrom::Earliest => None,
-            StartFrom::Latest => Some(ask(OffsetSpec::Latest, true)?),
-            StartFrom::Timestamp(ms) => Some(ask(OffsetSpec::Timestamp(ms), true)?),
-        };
         // The view may be older than a topic made anew, whose offsets would look like a truncated log. Asked
         // last, so that old offsets may meet a new id but never the other way round.
         let topics: BTreeSet<&str> = wanted.iter().map(|tp| &*tp.topic).collect();
@@ -667,27 +693,20 @@ impl<'a> Session<'a> {
         let target_ends = flow.target_admin.list_offsets(&remote, false, ADMIN_TIMEOUT)?;
 
         let mut assign = vec![];
-        for ((tp, start), (remote, _)) in starts.iter().zip(&remote) {
-            debug_assert_eq!(tp.partition, remote.partition);
+        for (tp, (remote, _)) in wanted.iter().zip(&remote) {
             let bounds = (|| {
-                let fresh = fresh.as_ref().map_or(Ok(0), |offsets| offset(offsets, tp))?;
                 let topic_id = match described.get(&*tp.topic) {
                     Some(topic) => topic.as_ref().map_err(Error::clone)?.id.clone(),
                     None => return Err(Error::new(Code::SourceTopicMissing, "no answer about the topic")),
                 };
-                let log_start = start.clone()?;
-                let target_end = offset(&target_ends, remote)?;
-                Ok((
-                    Bounds {
-                        topic_id,
-                        log_start,
-                        end: offset(&ends, tp)?,
-                        target_end,
-                    },
-                    fresh,
-                ))
+                Ok(Bounds {
+                    topic_id,
+                    log_start: offset(&starts, tp)?,
+                    end: offset(&ends, tp)?,
+                    target_end: offset(&target_ends, remote)?,
+                })
             })();
-            let (bounds, fresh) = match bounds {
+            let bounds = match bounds {
                 Ok(bounds) => bounds,
                 Err(error) => {
                     self.task.hold(tp, error);
@@ -695,7 +714,7 @@ impl<'a> Session<'a> {
                 }
             };
             let stored = self.slot.progress.get(tp);
-            match begin(stored, &bounds, fresh, flow.spec.on_gap) {
+            match begin(stored, &bounds, flow.spec.on_gap) {
                 Ok(begin) => assign.push((tp.clone(), begin, bounds)),
                 Err(error) => self.task.hold(tp, error),
             }
