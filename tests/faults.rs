@@ -443,17 +443,24 @@ fn a_daemon_without_tasks_stands_by_and_is_ready() {
     source.create_topic(&topic, 2, &[]);
     let load = Load::start(&source.bootstrap(), &topic, 2, 500, 100);
     let yaml = topology(&topic, &[&topic], "  tasks: 1\n");
-    let owner = instance("owner", &yaml);
-    owner.wait_for("the owner runs", SOON, |status| tasks(status).len() == 1);
-    let standby = instance("standby", &yaml);
-    standby.wait_for("the other stands by", SOON, |status| {
-        flow_state(status) == "standby"
+    let daemons = ["one", "other"].map(|name| instance(name, &yaml));
+    // Which of them the group prefers is its own business.
+    let (mut owner, mut standby) = (0, 1);
+    wait_until("one runs and the other stands by", SOON, || {
+        let states = daemons.each_ref().map(|daemon| daemon.status());
+        let [Some(one), Some(other)] = &states else {
+            return false;
+        };
+        (owner, standby) = if tasks(one).is_empty() { (1, 0) } else { (0, 1) };
+        let states = [one, other];
+        tasks(states[owner]).len() == 1 && flow_state(states[standby]) == "standby"
     });
+    let (owner, standby) = (&daemons[owner], &daemons[standby]);
     assert_eq!(standby.get("/ready").map(|(code, _)| code), Some(200));
-    wait_for_progress(&owner, 0);
+    wait_for_progress(owner, 0);
     owner.kill9();
     standby.wait_for("it takes over", SOON, |status| tasks(status).len() == 1);
     load.stop();
-    wait_until_copied(&standby, source, &topic, SOON);
+    wait_until_copied(standby, source, &topic, SOON);
     assert_same_digest(source, target, &topic);
 }
