@@ -594,8 +594,10 @@ impl<'a> Session<'a> {
         {
             self.view = view;
             self.leave_what_is_gone()?;
+            self.adopt()?;
+        } else if !self.task.held.is_empty() {
+            self.adopt()?;
         }
-        self.adopt()?;
         // Tried again is not recovered: until it is, it is shown as it was and its pauses go on growing.
         let (ids, partitions, state) = (&self.ids, &self.partitions, &self.state);
         self.task.held.retain(|tp, _| {
