@@ -304,24 +304,26 @@ impl Runner {
     async fn own_tasks(&self, tasks_total: u32) {
         let spec = &self.context.spec;
         let all: BTreeSet<u32> = (0..tasks_total).collect();
-        // An early start is safe because tasks fence each other; it saves the broker's initial rebalance
-        // delay, which only ever applies to a group without members.
-        let context = self.context.clone();
+        let label = format!("{} {} {}", spec.id.topology, spec.id, self.instance);
+        // An early start is safe because tasks fence each other. It saves the broker's initial rebalance
+        // delay, which applies to a group without members, and after a crash of ours the time that joining
+        // takes: a seat that bears our own name is our former life's.
+        let (context, own) = (self.context.clone(), label.clone());
         let alone = blocking(move || {
-            context
+            let members = context
                 .target_admin
-                .group_members(&context.spec.id.group(), ADMIN_TIMEOUT)
+                .group_members(&context.spec.id.group(), ADMIN_TIMEOUT)?;
+            Ok(members.iter().all(|member| *member == own))
         });
         let mut owned = match alone.await {
-            Ok(0) => all.clone(),
-            Ok(_) => BTreeSet::new(),
+            Ok(true) => all,
+            Ok(false) => BTreeSet::new(),
             Err(error) => {
-                debug!(%error, "whether the group has members is not known");
+                debug!(%error, "whether the group has other members is not known");
                 BTreeSet::new()
             }
         };
         let (events, mut ownership) = mpsc::unbounded_channel();
-        let label = format!("{} {}", spec.id.topology, spec.id);
         let config = self
             .context
             .target

@@ -202,7 +202,10 @@ impl RecordEngine {
 
     /// Fences every former owner of this task. May be repeated when the error says so.
     pub fn fence(&mut self, timeout: Duration) -> std::result::Result<(), (Error, bool)> {
-        self.state_producer()
+        let producer = self.state_producer();
+        // A client that knows a broker finds its coordinator at once.
+        producer.learn_leaders(timeout);
+        producer
             .init_transactions(timeout)
             .map_err(|e| (transaction_error(&e), e.retriable))
     }
@@ -257,6 +260,8 @@ impl RecordEngine {
         self.consumer
             .assign(&starts)
             .map_err(|e| Error::new(Code::SourceUnexpected, e))?;
+        self.consumer.learn_leaders(LEARN_TIMEOUT);
+        self.data.learn_leaders(LEARN_TIMEOUT);
         Ok(ids)
     }
 

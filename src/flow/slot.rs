@@ -98,7 +98,22 @@ impl Slot {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, slot as i32, RdOffset::Beginning)
             .map_err(side)?;
+        // A client that knows the partition's leader reads at once instead of at its next look, up to 1 s later.
+        consumer.fetch_metadata(Some(topic), timeout).map_err(side)?;
         consumer.assign(&list).map_err(side)?;
+        let read = Self::read_to_end(&consumer, topic, slot, timeout, side);
+        // Closing a client may take most of a second.
+        std::thread::spawn(move || drop(consumer));
+        read
+    }
+
+    fn read_to_end(
+        consumer: &BaseConsumer<LogContext>,
+        topic: &str,
+        slot: u32,
+        timeout: Duration,
+        side: impl Fn(KafkaError) -> Error,
+    ) -> Result<Self> {
         let (mut read, deadline) = (Self::default(), Instant::now() + timeout);
         while Instant::now() < deadline {
             match consumer.poll(Duration::from_millis(100)) {
@@ -108,9 +123,12 @@ impl Slot {
                     Error::new(Code::ProgressUnreadable, format!("{at}: {why}"))
                 })?,
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(read),
-                Some(Err(e)) => match known(&e) {
-                    Code::TargetUnreachable | Code::TargetUnavailable => {}
-                    _ => return Err(side(e)),
+                Some(Err(e)) => match side(e) {
+                    Error {
+                        code: Code::TargetUnreachable | Code::TargetUnavailable,
+                        ..
+                    } => {}
+                    error => return Err(error),
                 },
             }
         }

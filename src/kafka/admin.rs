@@ -545,10 +545,10 @@ impl Admin {
         Ok(offsets)
     }
 
-    /// Members of a consumer group. A group that does not exist has none.
+    /// Client ids of the members of a consumer group. A group that does not exist has none.
     ///
     /// A coordinator that is just starting or moving is asked again until the timeout: librdkafka does not.
-    pub fn group_members(&self, group: &str, timeout: Duration) -> Result<usize> {
+    pub fn group_members(&self, group: &str, timeout: Duration) -> Result<Vec<String>> {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -564,7 +564,7 @@ impl Admin {
         }
     }
 
-    fn group_members_now(&self, group: &str, timeout: Duration) -> Result<usize> {
+    fn group_members_now(&self, group: &str, timeout: Duration) -> Result<Vec<String>> {
         // Not `DescribeConsumerGroups`: the admin calls that look for a coordinator abort the process when
         // their connection drops at the wrong moment (librdkafka 2.12, issue 4605).
         let name = c_string(group);
@@ -576,7 +576,7 @@ impl Admin {
             let ms = milliseconds(timeout);
             let error = sys::rd_kafka_list_groups(self.client.ptr(), name.as_ptr(), &mut list, ms);
             let mut members = match error {
-                Err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(0),
+                Err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(Vec::new()),
                 error => Err(self.failure(&what, error, &describe(error))),
             };
             if list.is_null() {
@@ -584,12 +584,12 @@ impl Admin {
             }
             for number in 0..(*list).group_cnt as usize {
                 let found = &*(*list).groups.add(number);
-                members = match found.err {
-                    Err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
-                        members.map(|members| members + found.member_cnt as usize)
-                    }
-                    error => Err(self.failure(&what, error, &describe(error))),
-                };
+                if found.err != Err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    members = Err(self.failure(&what, found.err, &describe(found.err)));
+                } else if let Ok(members) = &mut members {
+                    let of = |number| text((*found.members.add(number)).client_id);
+                    members.extend((0..found.member_cnt as usize).map(of));
+                }
             }
             sys::rd_kafka_group_list_destroy(list);
             members

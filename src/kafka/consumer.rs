@@ -72,6 +72,11 @@ impl Consumer {
         unsafe { outcome(sys::rd_kafka_incremental_assign(self.handle.ptr(), list.ptr())) }
     }
 
+    /// Asks the cluster where the topics in use are led, so that work begins at once.
+    pub fn learn_leaders(&self, timeout: Duration) {
+        self.handle.learn_leaders(timeout);
+    }
+
     /// Stops reading partitions. Messages of theirs that are already queued are dropped by librdkafka.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
@@ -75,6 +76,20 @@ impl<T> Handle<T> {
 
     pub(super) fn ptr(&self) -> *mut sys::rd_kafka_t {
         self.rk.as_ptr()
+    }
+
+    /// Asks the cluster where the topics in use are led, so that work begins now and not at the client's next
+    /// look, up to 1 s later. Without an answer, that look is what remains.
+    pub(super) fn learn_leaders(&self, timeout: Duration) {
+        let mut metadata = std::ptr::null();
+        // SAFETY: a valid client; the answer, if there is one, is ours to destroy.
+        unsafe {
+            let timeout = timeout.as_millis().min(60_000) as c_int;
+            sys::rd_kafka_metadata(self.ptr(), 0, std::ptr::null_mut(), &mut metadata, timeout);
+            if !metadata.is_null() {
+                sys::rd_kafka_metadata_destroy(metadata);
+            }
+        }
     }
 
     pub(super) fn notes(&self) -> &T {

@@ -119,6 +119,11 @@ impl Producer {
         Ok(TopicNumber(number))
     }
 
+    /// Asks the cluster where the topics in use are led, so that work begins at once.
+    pub fn learn_leaders(&self, timeout: Duration) {
+        self.handle.learn_leaders(timeout);
+    }
+
     /// Waits until the client knows a partition that a topic has got lately: librdkafka refuses records for
     /// partitions beyond those it knows, and asks for news only every now and then.
     ///
