@@ -594,6 +594,13 @@ fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowS
         warn!(error, "config sync");
     }
     shared.sync_trouble = None;
+    let left = match spec.config_sync.mode {
+        SyncMode::Apply => &[][..],
+        SyncMode::Report => &pass.plan.changes[..],
+    };
+    let left = left
+        .iter()
+        .map(|change| format!("mode report leaves to you: {change}"));
     shared.sync = Some(SyncReport {
         at: Some(Instant::now()),
         status: ConfigSyncStatus {
@@ -601,7 +608,7 @@ fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowS
             seconds_since_last_pass: None,
             pending_changes: pending,
             errors,
-            warnings: pass.plan.warnings.clone(),
+            warnings: pass.plan.warnings.iter().cloned().chain(left).collect(),
             excluded: pass.reading.excluded.clone(),
         },
     });
