@@ -5,7 +5,7 @@
 //! source → assign → run) and ends by draining or by an error. After any error the next session begins the
 //! same way: there is no other path of recovery.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -749,12 +749,14 @@ impl<'a> Session<'a> {
     fn publish(&mut self, now: Instant) {
         self.published = Some(now);
         let mut partitions: Vec<PartitionStatus> = vec![];
-        for tp in self
+        let present = self
             .view
             .partitions
             .keys()
-            .filter(|tp| task_of(tp, self.view.tasks) == self.task.task)
-        {
+            .filter(|tp| task_of(tp, self.view.tasks) == self.task.task);
+        // What was stopped and has left the view since, as with its topic, must not just vanish.
+        let all: BTreeSet<&TopicPartition> = present.chain(self.task.held.keys()).collect();
+        for tp in all {
             let stored = self.slot.progress.get(tp);
             let id = self.ids.get(tp).filter(|id| self.partitions[id.0].active);
             let live = id.and_then(|id| self.state.position(*id));
