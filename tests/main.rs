@@ -3,6 +3,7 @@
 mod admin;
 mod config_sync;
 mod config_sync_plan;
+mod convergence;
 mod harness;
 mod harness_works;
 mod patterns;
