@@ -1,6 +1,7 @@
 //! Every test that talks to real Kafka, in one binary so that the clusters are started once per run.
 
 mod admin;
+mod commands;
 mod config_sync;
 mod config_sync_plan;
 mod convergence;
