@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
 use crate::kafka::admin::{Admin, ConfigOp, NewTopic};
-use crate::replication_policy;
+use crate::replication_policy::{self, Exclusion};
 use crate::topology::{FlowSpec, SyncMode};
 
 pub mod plan;
@@ -24,7 +24,7 @@ pub struct Reading {
     /// The selected topics: name on the source → name on the target.
     pub topics: BTreeMap<String, String>,
     /// Topics of the source that are not copied, and why.
-    pub excluded: BTreeMap<String, String>,
+    pub excluded: BTreeMap<String, Exclusion>,
     /// Selected topics by their names on the source.
     pub source: plan::Views,
     /// Their counterparts by their names on the target; absent if they do not exist.
@@ -53,10 +53,7 @@ pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec) -> Result<Reading> 
         source,
         target: views(target, topics.values())?,
         live_brokers: target.brokers(TIMEOUT)?,
-        excluded: excluded
-            .into_iter()
-            .map(|(name, why)| (name, why.to_string()))
-            .collect(),
+        excluded,
         topics,
     })
 }

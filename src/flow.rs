@@ -24,6 +24,7 @@ use crate::kafka::admin::{Admin, NewTopic, OffsetSpec};
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::{ClusterAlias, TopicId, TopicPartition};
 use crate::metrics::{ConfigSyncMetrics, FlowMetrics, PARTITION_STATES, PartitionMetrics};
+use crate::replication_policy::Exclusion;
 use crate::status::{ConfigSyncStatus, FlowStatus};
 use crate::topology::{Delivery, FlowSpec, SyncMode};
 
@@ -644,7 +645,14 @@ fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowS
             pending_changes: pending,
             errors,
             warnings: pass.plan.warnings.iter().cloned().chain(left).collect(),
-            excluded: pass.reading.excluded.clone(),
+            // Of a large cluster, most topics are none of this flow's business.
+            excluded: pass
+                .reading
+                .excluded
+                .iter()
+                .filter(|(_, why)| **why != Exclusion::NotSelected)
+                .map(|(topic, why)| (topic.clone(), why.to_string()))
+                .collect(),
         },
     });
 }

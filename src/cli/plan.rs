@@ -1,5 +1,6 @@
 //! `causeway plan`: what config sync would do, without doing it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
@@ -96,13 +97,19 @@ fn as_json(judged: &[(&FlowSpec, Pass)]) -> serde_json::Value {
     judged
         .iter()
         .map(|(flow, pass)| {
+            let excluded: BTreeMap<_, _> = pass
+                .reading
+                .excluded
+                .iter()
+                .map(|(topic, why)| (topic, why.to_string()))
+                .collect();
             json!({
                 "topology": flow.id.topology,
                 "flow": flow.id.to_string(),
                 "mode": flow.config_sync.mode.to_string(),
                 "topics": pass.reading.topics,
                 "plan": pass.plan,
-                "excluded": pass.reading.excluded,
+                "excluded": excluded,
             })
         })
         .collect()

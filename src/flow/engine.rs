@@ -38,8 +38,8 @@ pub enum Taken {
         first: i64,
         /// How many.
         count: u32,
-        /// What they cost in memory.
-        bytes: u64,
+        /// Key and value bytes.
+        payload_bytes: u64,
     },
     /// Everything before `position` was taken.
     End {
@@ -299,23 +299,23 @@ impl RecordEngine {
             match (message.kind(), partition) {
                 (Kind::Record, Some(partition)) => {
                     let offset = message.offset();
-                    let cost = message.payload_bytes() as u64 + RECORD_OVERHEAD;
+                    let payload = message.payload_bytes() as u64;
                     self.hand.push_back(message);
                     match taken.last_mut() {
                         Some(Taken::Records {
                             partition: p,
                             first,
                             count,
-                            bytes,
+                            payload_bytes,
                         }) if *p == partition && *first + i64::from(*count) == offset => {
                             *count += 1;
-                            *bytes += cost;
+                            *payload_bytes += payload;
                         }
                         _ => taken.push(Taken::Records {
                             partition,
                             first: offset,
                             count: 1,
-                            bytes: cost,
+                            payload_bytes: payload,
                         }),
                     }
                 }

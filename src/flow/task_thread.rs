@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info, warn};
 
-use super::engine::{Answer, Origin, Outcome, RecordEngine, StateRecord, Taken};
+use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, StateRecord, Taken};
 use super::slot::{Slot, born_record, progress_record, segment_record};
 use super::start::{Bounds, StoredProgress, begin};
 use super::task::{Action, Event, Limits, PartitionId, TaskState, concerns_one_partition};
@@ -419,9 +419,10 @@ impl<'a> Session<'a> {
                     partition,
                     first,
                     count,
-                    bytes,
+                    payload_bytes,
                 } => {
-                    self.task.account.charge(count.into(), bytes);
+                    self.task.account.charge(count.into(), payload_bytes);
+                    let bytes = payload_bytes + u64::from(count) * RECORD_OVERHEAD;
                     self.step(Event::Took {
                         partition,
                         first,

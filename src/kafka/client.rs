@@ -161,14 +161,10 @@ impl ClusterConnection {
         ] {
             c.set(key, value);
         }
-        c.set(
-            "fetch.max.bytes",
-            (memory.fetched_bytes / 2).max(1 << 20).to_string(),
-        );
-        c.set(
-            "receive.message.max.bytes",
-            ((memory.fetched_bytes / 2).max(1 << 20) + (128 << 20)).to_string(),
-        );
+        // One response may overrun what may be queued, and small records cost several times their size.
+        let response = (memory.fetched_bytes / 8).max(1 << 20);
+        c.set("fetch.max.bytes", response.to_string());
+        c.set("receive.message.max.bytes", (response + (128 << 20)).to_string());
         c.set("queued.max.messages.kbytes", kbytes.max(1024).to_string());
         self.pass_through(&mut c, &self.consumer);
         self.never_skip(&mut c);
