@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Columns of a line.
 const WIDTH: usize = 100;
 /// Columns of the names in a list of values.
-const NAME: usize = 42;
+const NAME: usize = 46;
 
 /// Where the demo prints.
 pub struct Screen {
