@@ -14,8 +14,8 @@ test: setup
 	cargo test
 
 demo: setup
-	cargo build --release
-	cargo run --release --example demo
+	cargo build --release --bins --example demo
+	@cargo run --quiet --release --example demo
 
 bench: setup
 	cargo build --release

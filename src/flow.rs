@@ -783,7 +783,9 @@ fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
         records = records.zip(it.lag_records).map(|(sum, lag)| sum + lag);
         seconds = seconds.zip(it.lag_seconds).map(|(longest, lag)| longest.max(lag));
     }
-    let known = !tasks.is_empty() && context.view.load().is_some();
+    // A task that starts has not said yet which partitions it has: their sum would be 0, which is not the lag.
+    let starting = tasks.iter().any(|task| task.state == "starting");
+    let known = !tasks.is_empty() && !starting && context.view.load().is_some();
     let held = tasks
         .iter()
         .flat_map(|task| &task.partitions)
@@ -800,10 +802,7 @@ fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
         ("degraded", task.reason.clone())
     } else if tasks.is_empty() && shared.joined {
         ("standby", Some("another daemon owns the tasks".to_owned()))
-    } else if tasks.is_empty()
-        || context.view.load().is_none()
-        || tasks.iter().any(|it| it.state == "starting")
-    {
+    } else if tasks.is_empty() || context.view.load().is_none() || starting {
         let waiting = shared
             .sync
             .as_ref()

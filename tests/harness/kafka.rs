@@ -44,6 +44,7 @@ const SINGLE_NODE: &[(&str, &str)] = &[
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
     name: String,
+    port: Option<u16>,
     properties: Vec<(String, String)>,
     default_broker_settings: bool,
     default_jit: bool,
@@ -55,11 +56,18 @@ impl ClusterOptions {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            port: None,
             properties: Vec::new(),
             default_broker_settings: false,
             default_jit: false,
             sasl: false,
         }
+    }
+
+    /// Listens on this port instead of a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
     }
 
     /// Adds a broker property; it wins over those of the harness.
@@ -134,7 +142,7 @@ impl Cluster {
         let mut cluster = Self {
             name: options.name.clone(),
             id: format!("causeway{:014x}", random() >> 8),
-            port: free_port(),
+            port: options.port.unwrap_or_else(free_port),
             sasl_port: free_port(),
             start_time: Duration::ZERO,
             default_jit: options.default_jit,

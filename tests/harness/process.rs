@@ -132,10 +132,19 @@ impl Process {
 
     /// Memory in use, in bytes.
     pub fn rss_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory it has had in use so far, in bytes.
+    pub fn peak_rss_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("the process runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.split_whitespace().next());
-        1024 * kib.and_then(|kib| kib.parse::<u64>().ok()).expect("VmRSS in kB")
+        1024 * kib.and_then(|kib| kib.parse::<u64>().ok()).expect("memory in kB")
     }
 
     /// CPU time used so far, user and system, all threads.
