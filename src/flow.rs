@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
@@ -18,19 +18,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, warn};
 
-use crate::config_sync::{Pass, Syncer};
 use crate::error::{Code, Error, Result, Side};
-use crate::kafka::admin::{Admin, NewTopic, OffsetSpec};
+use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::{ClusterAlias, TopicId, TopicPartition};
-use crate::metrics::{ConfigSyncMetrics, FlowMetrics, PARTITION_STATES, PartitionMetrics};
-use crate::replication_policy::Exclusion;
+use crate::metrics::{FlowMetrics, PartitionMetrics};
 use crate::status::{ConfigSyncStatus, FlowStatus};
-use crate::topology::{Delivery, FlowSpec, SyncMode};
+use crate::topology::FlowSpec;
 
 use lag::LagClock;
 use membership::{Membership, Ownership};
-use task_thread::{TaskEnd, TaskHandle, task_of};
+use task_thread::{TaskEnd, TaskHandle};
 use throttle::FlowThrottle;
 
 pub mod engine;
@@ -38,20 +36,17 @@ pub mod lag;
 pub mod membership;
 pub mod offset_map;
 pub mod progress;
+mod session;
 pub mod slot;
 pub mod start;
+mod sync;
 pub mod task;
 pub mod task_thread;
 pub mod throttle;
+mod watch;
 
 /// How long a question to a cluster may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often source ends are asked for and the status is put together.
-const WATCH: Duration = Duration::from_secs(1);
-/// Source ends older than this are unknown.
-const ENDS_FRESH: Duration = Duration::from_secs(5);
-/// Longest pause between passes of the config syncer after errors.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the tasks of a flow share.
 #[derive(Debug)]
@@ -240,7 +235,7 @@ impl Flow {
 
     /// The flow as it is now.
     pub fn status(&self) -> FlowStatus {
-        status(&self.context, &lock(&self.shared), Instant::now())
+        watch::status(&self.context, &lock(&self.shared), Instant::now())
     }
 }
 
@@ -260,8 +255,8 @@ impl Runner {
         };
         lock(&self.shared).tasks_total = Some(tasks_total);
         let (context, shared, drain) = (self.context.clone(), self.shared.clone(), self.drain.clone());
-        let sync = tokio::spawn(sync_loop(context, shared, drain, tasks_total).in_current_span());
-        let watch = tokio::spawn(watch_loop(self.context.clone(), self.shared.clone()).in_current_span());
+        let sync = tokio::spawn(sync::run(context, shared, drain, tasks_total).in_current_span());
+        let watch = tokio::spawn(watch::run(self.context.clone(), self.shared.clone()).in_current_span());
         self.own_tasks(tasks_total).await;
         lock(&self.shared).stopped = true;
         watch.abort();
@@ -489,352 +484,5 @@ fn ensure_state_topics(context: &FlowContext) -> Result<u32> {
             ));
         }
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Keeps the target's topics like the source's, and the tasks' view up to date.
-async fn sync_loop(
-    context: Arc<FlowContext>,
-    shared: Arc<Mutex<Shared>>,
-    drain: CancellationToken,
-    tasks: u32,
-) {
-    let spec = &context.spec;
-    let metrics = ConfigSyncMetrics::new(&spec.id);
-    let new_syncer = || {
-        Syncer::new(
-            context.source_admin.clone(),
-            context.target_admin.clone(),
-            spec.clone(),
-        )
-    };
-    let mut cluster_ids: Option<(String, String)> = None;
-    let mut syncer = new_syncer();
-    let mut failures = 0u32;
-    loop {
-        // Whoever owns task 0 changes the target; everybody reads.
-        let apply = lock(&shared).tasks.contains_key(&0);
-        let call = {
-            let (context, ids) = (context.clone(), cluster_ids.clone());
-            move || {
-                let pass = (|| {
-                    let ids = match ids {
-                        Some(ids) => ids,
-                        None => {
-                            let source = context.source_admin.cluster_id(ADMIN_TIMEOUT)?;
-                            let target = context.target_admin.cluster_id(ADMIN_TIMEOUT)?;
-                            context.clusters.note(&source, &context.spec.id.source)?;
-                            context.clusters.note(&target, &context.spec.id.target)?;
-                            (source, target)
-                        }
-                    };
-                    Ok((ids, syncer.pass(apply)?))
-                })();
-                (syncer, pass)
-            }
-        };
-        let result = match tokio::task::spawn_blocking(call).await {
-            Ok((returned, result)) => {
-                syncer = returned;
-                result
-            }
-            Err(e) => {
-                // What it knew is learned again by its next pass.
-                syncer = new_syncer();
-                lock(&shared).panicked = true;
-                Err(Error::new(Code::Panicked, e.to_string()))
-            }
-        };
-        metrics.pass();
-        let mut pause = spec.config_sync.interval;
-        match result {
-            Ok((ids, pass)) => {
-                failures = 0;
-                report_pass(&shared, &metrics, spec, &pass);
-                let view = view(&pass, tasks, &ids);
-                cluster_ids = Some(ids);
-                let grown = context.view.load().as_ref().is_none_or(|old| **old != view);
-                if grown {
-                    info!(
-                        partitions = view.partitions.len(),
-                        "partitions that can be copied"
-                    );
-                    context.view.store(Some(Arc::new(view)));
-                }
-                // What was just created can be copied at once.
-                if pass.applied.is_some_and(|applied| !applied.changed.is_empty()) {
-                    pause = Duration::from_millis(100);
-                }
-            }
-            Err(error) => {
-                failures += 1;
-                pause = (pause * 2u32.saturating_pow(failures.min(4) - 1)).min(LONGEST_PAUSE.max(pause));
-                warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "config sync failed");
-                metrics.errors(1);
-                let mut shared = lock(&shared);
-                let report = shared.sync.get_or_insert_with(|| SyncReport {
-                    at: None,
-                    status: ConfigSyncStatus {
-                        mode: mode(spec),
-                        ..ConfigSyncStatus::default()
-                    },
-                });
-                report.status.errors = vec![format!("{error}; {}", error.code.page().advice)];
-                shared.sync_trouble = Some(error);
-            }
-        }
-        // The first passes may come before task 0 does: do not make the first record wait for the interval.
-        if !apply && !lock(&shared).joined && failures == 0 {
-            pause = Duration::from_millis(100);
-        }
-        tokio::select! {
-            () = drain.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-fn mode(spec: &FlowSpec) -> String {
-    match spec.config_sync.mode {
-        SyncMode::Apply => "apply".into(),
-        SyncMode::Report => "report".into(),
-    }
-}
-
-/// Puts a pass into metrics, status and log.
-fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowSpec, pass: &Pass) {
-    let (changed, failed) = pass
-        .applied
-        .as_ref()
-        .map_or((&[][..], &[][..]), |applied| (&applied.changed, &applied.errors));
-    let errors: Vec<String> = pass.plan.errors.iter().chain(failed).cloned().collect();
-    let pending = pass.plan.changes.len().saturating_sub(changed.len()) as u64;
-    metrics.changes(changed.len() as u64);
-    metrics.errors(errors.len() as u64);
-    metrics.pending(pending);
-    metrics.last_success(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0.0, |d| d.as_secs_f64()),
-    );
-    for change in changed {
-        info!(%change, "config sync");
-    }
-    let mut shared = lock(shared);
-    let known = shared
-        .sync
-        .as_ref()
-        .map(|report| report.status.errors.clone())
-        .unwrap_or_default();
-    for error in errors.iter().filter(|error| !known.contains(error)) {
-        warn!(error, "config sync");
-    }
-    shared.sync_trouble = None;
-    let left = match spec.config_sync.mode {
-        SyncMode::Apply => &[][..],
-        SyncMode::Report => &pass.plan.changes[..],
-    };
-    let left = left
-        .iter()
-        .map(|change| format!("mode report leaves to you: {change}"));
-    shared.sync = Some(SyncReport {
-        at: Some(Instant::now()),
-        status: ConfigSyncStatus {
-            mode: mode(spec),
-            seconds_since_last_pass: None,
-            pending_changes: pending,
-            errors,
-            warnings: pass.plan.warnings.iter().cloned().chain(left).collect(),
-            // Of a large cluster, most topics are none of this flow's business.
-            excluded: pass
-                .reading
-                .excluded
-                .iter()
-                .filter(|(_, why)| **why != Exclusion::NotSelected)
-                .map(|(topic, why)| (topic.clone(), why.to_string()))
-                .collect(),
-        },
-    });
-}
-
-/// The partitions that are selected and present on both sides.
-fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, String)) -> View {
-    let (mut partitions, mut selected) = (BTreeMap::new(), BTreeMap::new());
-    for (source, remote) in &pass.reading.topics {
-        let Some(Ok(here)) = pass.reading.source.get(source) else {
-            continue;
-        };
-        let there = pass
-            .reading
-            .target
-            .get(remote)
-            .and_then(|view| view.as_ref().ok());
-        let batch_bytes = there
-            .and_then(|there| there.configs.get("max.message.bytes"))
-            .and_then(|entry| entry.value.as_deref()?.parse().ok());
-        let topic: Arc<str> = source.as_str().into();
-        for partition in 0..here.partitions {
-            let tp = TopicPartition {
-                topic: topic.clone(),
-                partition,
-            };
-            selected.insert(tp.clone(), here.id.clone());
-            if there.is_some_and(|there| partition < there.partitions) {
-                let route = Route {
-                    remote: remote.clone(),
-                    topic_id: here.id.clone(),
-                    batch_bytes,
-                };
-                partitions.insert(tp, route);
-            }
-        }
-    }
-    View {
-        partitions,
-        selected,
-        tasks,
-        source_cluster_id: source_id.clone(),
-        target_cluster_id: target_id.clone(),
-    }
-}
-
-/// Asks for the source's ends and keeps lag and gauges up to date.
-async fn watch_loop(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
-    let mut tick = tokio::time::interval(WATCH);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        let Some(view) = context.view.load_full() else {
-            continue;
-        };
-        let owned: BTreeSet<u32> = lock(&shared).tasks.keys().copied().collect();
-        let asked: Vec<_> = view
-            .partitions
-            .keys()
-            .filter(|tp| owned.contains(&task_of(tp, view.tasks)))
-            .map(|tp| (tp.clone(), OffsetSpec::Latest))
-            .collect();
-        if !asked.is_empty() {
-            let context = context.clone();
-            let call = move || {
-                context
-                    .source_admin
-                    .list_offsets(&asked, true, Duration::from_secs(3))
-            };
-            match blocking(call).await {
-                Ok(ends) => {
-                    let now = Instant::now();
-                    let mut shared = lock(&shared);
-                    let Shared {
-                        ends: known, clocks, ..
-                    } = &mut *shared;
-                    // What is not heard this time stays, and ages.
-                    known.retain(|tp, _| view.partitions.contains_key(tp));
-                    clocks.retain(|tp, _| view.partitions.contains_key(tp));
-                    for (tp, end) in ends {
-                        if let Ok(end) = end {
-                            clocks.entry(tp.clone()).or_default().observe(end, now);
-                            known.insert(tp, (end, now));
-                        }
-                    }
-                }
-                Err(error) => debug!(%error, "the source's ends are not known"),
-            }
-        }
-        let now = Instant::now();
-        let status = status(&context, &lock(&shared), now);
-        let partitions = || status.tasks.iter().flat_map(|task| &task.partitions);
-        for state in PARTITION_STATES {
-            context
-                .metrics
-                .partitions(state, partitions().filter(|it| it.state == state).count());
-        }
-        let mut shared = lock(&shared);
-        let mut gauges = std::mem::take(&mut shared.gauges);
-        for it in partitions() {
-            let tp = TopicPartition::new(it.topic.as_str(), it.partition);
-            let gauge = gauges
-                .remove(&tp)
-                .unwrap_or_else(|| PartitionMetrics::new(&context.spec.id, &it.topic, it.partition));
-            gauge.lag(it.lag_records, it.lag_seconds);
-            shared.gauges.insert(tp, gauge);
-        }
-        // A partition that went to another daemon is not ours to know.
-        gauges.values().for_each(|gauge| gauge.lag(None, None));
-    }
-}
-
-/// Puts the status of a flow together. Lag is unknown where the source's end has not been heard lately.
-fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
-    let mut tasks: Vec<_> = shared.tasks.values().map(TaskHandle::status).collect();
-    let (mut records, mut seconds) = (Some(0u64), Some(0f64));
-    for it in tasks.iter_mut().flat_map(|task| &mut task.partitions) {
-        let tp = TopicPartition::new(it.topic.as_str(), it.partition);
-        let known = shared.ends.get(&tp);
-        it.source_end_offset = known.map(|(end, _)| *end);
-        if let (Some(next), Some((end, at))) = (it.next_source_offset, known) {
-            let fresh = now.saturating_duration_since(*at) <= ENDS_FRESH;
-            it.lag_records = fresh.then(|| (end - next).max(0) as u64);
-            it.lag_seconds = shared
-                .clocks
-                .get(&tp)
-                .and_then(|clock| clock.age(next, now, fresh));
-        }
-        records = records.zip(it.lag_records).map(|(sum, lag)| sum + lag);
-        seconds = seconds.zip(it.lag_seconds).map(|(longest, lag)| longest.max(lag));
-    }
-    // A task that starts has not said yet which partitions it has: their sum would be 0, which is not the lag.
-    let starting = tasks.iter().any(|task| task.state == "starting");
-    let known = !tasks.is_empty() && !starting && context.view.load().is_some();
-    let held = tasks
-        .iter()
-        .flat_map(|task| &task.partitions)
-        .filter(|it| it.state != "running")
-        .count();
-    let failing = tasks.iter().find(|task| task.state == "backing_off");
-    let (state, reason) = if shared.stopped {
-        ("stopped", shared.trouble.as_ref().map(ToString::to_string))
-    } else if shared.draining {
-        ("draining", None)
-    } else if let Some(error) = &shared.trouble {
-        ("starting", Some(format!("{error}; {}", error.code.page().advice)))
-    } else if let Some(task) = failing {
-        ("degraded", task.reason.clone())
-    } else if tasks.is_empty() && shared.joined {
-        ("standby", Some("another daemon owns the tasks".to_owned()))
-    } else if tasks.is_empty() || context.view.load().is_none() || starting {
-        let waiting = shared
-            .sync
-            .as_ref()
-            .and_then(|report| report.status.errors.first().cloned());
-        ("starting", waiting)
-    } else if let Some(error) = &shared.sync_trouble {
-        ("degraded", Some(format!("{error}; {}", error.code.page().advice)))
-    } else if 0 < held {
-        ("degraded", Some(format!("{held} partitions are not running")))
-    } else {
-        ("running", None)
-    };
-    FlowStatus {
-        topology: context.spec.id.topology.clone(),
-        flow: context.spec.id.to_string(),
-        delivery: match context.spec.delivery {
-            Delivery::ExactlyOnce => "exactly_once".into(),
-            Delivery::AtLeastOnce => "at_least_once".into(),
-        },
-        state: state.into(),
-        reason,
-        tasks_total: shared.tasks_total,
-        lag_records: records.filter(|_| known),
-        lag_seconds: seconds.filter(|_| known),
-        config_sync: shared.sync.as_ref().map(|report| {
-            let mut status = report.status.clone();
-            let since = report
-                .at
-                .map(|at| now.saturating_duration_since(at).as_secs_f64());
-            status.seconds_since_last_pass = since;
-            status
-        }),
-        tasks,
     }
 }

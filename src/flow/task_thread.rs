@@ -1,39 +1,20 @@
-//! The thread of one task: clients become events, actions become calls. One loop; everything that decides is
-//! in [`super::task`] and [`super::start`].
-//!
-//! A session begins by the fixed sequence (own the slot → fence → read stored progress → hold it against the
-//! source → assign → run) and ends by draining or by an error. After any error the next session begins the
-//! same way: there is no other path of recovery.
+//! The thread of one task: one session after another until it drains or is given up, with back-off between them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
-use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, StateRecord, Taken};
-use super::slot::{Slot, born_record, progress_record, segment_record};
-use super::start::{Bounds, StoredProgress, begin};
-use super::task::{Action, Event, Limits, PartitionId, TaskState, concerns_one_partition};
-use super::throttle::{Account, Waiting};
-use super::{FlowContext, View};
-use crate::error::{Code, Error, Remedy, Result};
-use crate::kafka::admin::OffsetSpec;
-use crate::kafka::{NextOffset, Source, TopicPartition};
-use crate::metrics::{TaskMetrics, TopicMetrics};
-use crate::status::{PartitionStatus, TaskStatus};
-use crate::topology::{Delivery, Provenance, StartFrom};
-
-/// How long one commit may take before its outcome counts as unknown.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long an answer about offsets may take.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a running task looks at things other than records.
-const HOUSEKEEPING: Duration = Duration::from_millis(50);
-/// How often its status is published.
-const PUBLISH: Duration = Duration::from_millis(500);
+use super::FlowContext;
+use super::session::Session;
+use super::throttle::Account;
+use crate::error::{Error, Remedy};
+use crate::kafka::TopicPartition;
+use crate::metrics::TaskMetrics;
+use crate::status::TaskStatus;
 
 /// How a task ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,29 +80,29 @@ impl TaskHandle {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A partition that takes no part at the moment.
 #[derive(Debug)]
-struct Held {
-    error: Error,
-    attempts: u32,
+pub(super) struct Held {
+    pub(super) error: Error,
+    pub(super) attempts: u32,
     /// `None`: until the operator decides.
-    retry_at: Option<Instant>,
+    pub(super) retry_at: Option<Instant>,
 }
 
-struct TaskThread {
-    flow: Arc<FlowContext>,
-    task: u32,
-    drain: Arc<AtomicBool>,
-    status: Arc<Mutex<TaskStatus>>,
-    metrics: TaskMetrics,
-    account: Account,
-    held: BTreeMap<TopicPartition, Held>,
+pub(super) struct TaskThread {
+    pub(super) flow: Arc<FlowContext>,
+    pub(super) task: u32,
+    pub(super) drain: Arc<AtomicBool>,
+    pub(super) status: Arc<Mutex<TaskStatus>>,
+    pub(super) metrics: TaskMetrics,
+    pub(super) account: Account,
+    pub(super) held: BTreeMap<TopicPartition, Held>,
     /// Sessions that failed in a row.
-    failures: u32,
+    pub(super) failures: u32,
 }
 
 impl TaskThread {
@@ -185,7 +166,7 @@ impl TaskThread {
         }
     }
 
-    fn set_state(&self, state: &str, error: Option<&Error>) {
+    pub(super) fn set_state(&self, state: &str, error: Option<&Error>) {
         let mut status = lock(&self.status);
         status.state = state.into();
         status.reason = error.map(|e| format!("{e}; {}", e.code.page().advice));
@@ -194,7 +175,7 @@ impl TaskThread {
     }
 
     /// Keeps a partition out until it may be tried again.
-    fn hold(&mut self, tp: &TopicPartition, error: Error) {
+    pub(super) fn hold(&mut self, tp: &TopicPartition, error: Error) {
         let attempts = self.held.get(tp).map_or(0, |held| held.attempts) + 1;
         let retry_at = match error.code.page().remedy {
             Remedy::HaltPartition => None,
@@ -218,655 +199,6 @@ fn back_off(failures: u32) -> Duration {
     Duration::from_millis(100 << failures.min(9)).min(Duration::from_secs(30))
 }
 
-/// One life of the task's clients.
-struct Session<'a> {
-    task: &'a mut TaskThread,
-    engine: RecordEngine,
-    state: TaskState,
-    slot: Slot,
-    view: Arc<View>,
-    /// By partition id.
-    partitions: Vec<Assigned>,
-    ids: HashMap<TopicPartition, PartitionId>,
-    open: bool,
-    taken: Vec<Taken>,
-    answers: Vec<Answer>,
-    actions: Vec<Action>,
-    /// The state has said that everything is committed after a drain.
-    finished: bool,
-    waiting: Waiting,
-    published: Option<Instant>,
-    housekept: Option<Instant>,
-}
-
-struct Assigned {
-    tp: TopicPartition,
-    metrics: TopicMetrics,
-    /// Taken out by us; not read at the moment.
-    active: bool,
-}
-
-impl<'a> Session<'a> {
-    /// The fixed sequence, up to reading stored progress. `None`: asked to drain meanwhile.
-    fn open(task: &'a mut TaskThread) -> Result<Option<Self>> {
-        let flow = task.flow.clone();
-        let Some(view) = wait_for_view(task) else {
-            return Ok(None);
-        };
-        let origin = (flow.spec.provenance == Provenance::Header).then(|| Origin {
-            source_cluster_id: view.source_cluster_id.clone(),
-            target_cluster_id: view.target_cluster_id.clone(),
-        });
-        // A topic that comes later with a smaller limit fails once; the session after that keeps to it.
-        let batch_bytes = view
-            .partitions
-            .iter()
-            .filter(|(tp, _)| task_of(tp, view.tasks) == task.task)
-            .filter_map(|(_, route)| route.batch_bytes)
-            .min();
-        let mut engine = RecordEngine::new(
-            &flow.spec,
-            task.task,
-            &flow.source,
-            &flow.target,
-            flow.memory,
-            batch_bytes,
-            origin,
-        )?;
-        while let Err((error, retriable)) = engine.fence(Duration::from_secs(5)) {
-            if !retriable {
-                return Err(error);
-            }
-            if task.drain.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            task.set_state("starting", Some(&error));
-        }
-        let slot = Slot::read(
-            &flow.target,
-            &flow.spec.id.progress_topic(),
-            task.task,
-            Duration::from_secs(30),
-        )?;
-        info!(
-            partitions = slot.progress.len(),
-            first_time = !slot.born,
-            "slot owned, stored progress read"
-        );
-        let commit_interval = match flow.spec.delivery {
-            Delivery::ExactlyOnce => flow.spec.commit_interval,
-            Delivery::AtLeastOnce => flow.spec.commit_interval.max(Duration::from_secs(1)),
-        };
-        let limits = Limits {
-            in_flight_bytes: flow.memory.in_flight_bytes,
-            commit_interval,
-        };
-        Ok(Some(Self {
-            engine,
-            state: TaskState::new(flow.spec.delivery, limits, Instant::now()),
-            slot,
-            view,
-            partitions: vec![],
-            ids: HashMap::new(),
-            open: false,
-            taken: vec![],
-            answers: vec![],
-            actions: vec![],
-            finished: false,
-            waiting: Waiting::default(),
-            published: None,
-            housekept: None,
-            task,
-        }))
-    }
-
-    fn run(mut self) -> Result<()> {
-        let end = self.copy();
-        if let Err(error) = &end
-            && error.code != Code::TargetFenced
-        {
-            self.settle();
-        }
-        self.publish(Instant::now());
-        end
-    }
-
-    /// The loop: answers, housekeeping, records. Ends by draining, or with the error that ends the session.
-    fn copy(&mut self) -> Result<()> {
-        if !self.slot.born {
-            self.be_born()?;
-        }
-        self.adopt()?;
-        self.task.set_state("running", None);
-        loop {
-            let in_flight = 0 < self.state.in_flight_bytes();
-            let now = Instant::now();
-            if self
-                .housekept
-                .is_none_or(|at| HOUSEKEEPING <= now.saturating_duration_since(at))
-            {
-                self.housekept = Some(now);
-                self.housekeeping(now)?;
-            }
-            let debt = self.task.account.wait();
-            self.task
-                .metrics
-                .throttled(self.waiting.note(debt.is_some(), now));
-            let wants = self.state.wants_records() && debt.is_none();
-            // Whichever side is waited for, the other is looked at within a few milliseconds.
-            let pause = if in_flight {
-                Duration::from_millis(2)
-            } else {
-                Duration::from_millis(20)
-            };
-            if wants {
-                self.engine.take(pause, &mut self.taken);
-                self.take_in()?;
-                self.engine.answers(Duration::ZERO, &mut self.answers);
-            } else {
-                let pause = debt.map_or(Duration::from_millis(5), |d| d.min(Duration::from_millis(20)));
-                self.engine.answers(pause, &mut self.answers);
-            }
-            self.hear_answers()?;
-            self.step(Event::Tick)?;
-            if self.finished {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The slot is owned for the first time: where `start_from` begins is decided now, for every partition of
-    /// ours that the source has, and stored. Whatever comes later begins at 0, also after a crash.
-    fn be_born(&mut self) -> Result<()> {
-        let flow = self.task.flow.clone();
-        let spec = match flow.spec.start_from {
-            StartFrom::Earliest => None,
-            StartFrom::Latest => Some(OffsetSpec::Latest),
-            StartFrom::Timestamp(ms) => Some(OffsetSpec::Timestamp(ms)),
-        };
-        let mut records = vec![];
-        if let Some(spec) = spec {
-            let ours = self
-                .view
-                .selected
-                .iter()
-                .filter(|(tp, _)| task_of(tp, self.view.tasks) == self.task.task);
-            let asked: Vec<_> = ours.clone().map(|(tp, _)| (tp.clone(), spec)).collect();
-            let starts = flow.source_admin.list_offsets(&asked, true, ADMIN_TIMEOUT)?;
-            for (tp, topic_id) in ours {
-                let progress = StoredProgress {
-                    next_source_offset: offset(&starts, tp)?,
-                    next_target_offset: None,
-                    topic_id: topic_id.to_string(),
-                    replayed_records: 0,
-                    gaps: vec![],
-                };
-                records.push(progress_record(tp, &progress));
-                self.slot.progress.insert(tp.clone(), progress);
-            }
-        }
-        records.push(born_record(self.task.task, unix_millis()));
-        self.engine.commit(&records, false, COMMIT_TIMEOUT)?;
-        self.slot.born = true;
-        Ok(())
-    }
-
-    fn take_in(&mut self) -> Result<()> {
-        let mut taken = std::mem::take(&mut self.taken);
-        for it in taken.drain(..) {
-            match it {
-                Taken::Records {
-                    partition,
-                    first,
-                    count,
-                    payload_bytes,
-                } => {
-                    self.task.account.charge(count.into(), payload_bytes);
-                    let bytes = payload_bytes + u64::from(count) * RECORD_OVERHEAD;
-                    self.step(Event::Took {
-                        partition,
-                        first,
-                        count,
-                        bytes,
-                    })?;
-                }
-                Taken::End { partition, position } => {
-                    self.step(Event::End { partition, position })?;
-                }
-                Taken::Failed(Some(partition), error) => {
-                    let tp = self.engine.source(partition).clone();
-                    if concerns_one_partition(error.code) && !self.state.is_stopped(partition) {
-                        self.task.hold(&tp, error.clone());
-                        // Where it stands is decided at once, by the same rules as at the start.
-                        if let Some(held) = self.task.held.get_mut(&tp)
-                            && error.code.page().remedy == Remedy::HaltPartition
-                        {
-                            held.retry_at = Some(Instant::now());
-                        }
-                        self.step(Event::SourceFailed(partition, error))?;
-                    } else {
-                        debug!(topic = %tp.topic, partition = tp.partition, %error, "source error, retried by the client");
-                    }
-                }
-                Taken::Failed(None, error) => debug!(%error, "source error, retried by the client"),
-            }
-        }
-        self.taken = taken;
-        Ok(())
-    }
-
-    fn hear_answers(&mut self) -> Result<()> {
-        if self.answers.is_empty() {
-            return Ok(());
-        }
-        let mut answers = std::mem::take(&mut self.answers);
-        let now_ms = unix_millis();
-        let mut failure = None;
-        for Answer {
-            partition,
-            first,
-            count,
-            bytes,
-            payload_bytes,
-            first_timestamp,
-            outcome,
-        } in answers.drain(..)
-        {
-            match outcome {
-                Outcome::Delivered(target) => {
-                    let metrics = &self.partitions[partition.0].metrics;
-                    metrics.records_replicated(count.into(), payload_bytes);
-                    if 0 <= first_timestamp {
-                        let latency = (now_ms - first_timestamp).max(0) as f64 / 1000.0;
-                        self.task.metrics.replication_latency(latency, count.into());
-                    }
-                    self.step(Event::Delivered {
-                        partition,
-                        first,
-                        target,
-                        count,
-                        bytes,
-                    })?;
-                }
-                Outcome::Skipped => {
-                    self.task.metrics.skipped(count.into());
-                    self.step(Event::Skipped {
-                        partition,
-                        first,
-                        count,
-                        bytes,
-                    })?;
-                }
-                // Successes behind a failure still count: they tell what need not be sent again.
-                Outcome::Failed(error) => failure = failure.or(Some((partition, error))),
-            }
-        }
-        self.answers = answers;
-        if let Some((partition, error)) = failure {
-            let tp = self.engine.source(partition).clone();
-            if concerns_one_partition(error.code) {
-                self.task.hold(&tp, error.clone());
-            }
-            let error = Error::new(error.code, format!("{tp}: {}", error.detail));
-            self.step(Event::DeliveryFailed(partition, error))?;
-        }
-        Ok(())
-    }
-
-    /// Feeds one event and performs what it asks for.
-    fn step(&mut self, event: Event) -> Result<()> {
-        let mut actions = std::mem::take(&mut self.actions);
-        self.state.on_event(event, Instant::now(), &mut actions);
-        for action in actions.drain(..) {
-            match action {
-                Action::Begin => {
-                    self.engine.begin()?;
-                    self.open = true;
-                }
-                Action::Enqueue(n) => self.engine.enqueue(n),
-                Action::Discard(n) => self.engine.discard(n),
-                Action::Commit => {
-                    self.commit()?;
-                    self.step(Event::Committed)?;
-                }
-                Action::Unassign(partition) => {
-                    self.partitions[partition.0].active = false;
-                    self.engine.unassign(partition)?;
-                }
-                Action::Restart(error) => return Err(error),
-                Action::Finished => self.finished = true,
-            }
-        }
-        self.actions = actions;
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<()> {
-        let started = Instant::now();
-        let mut records: Vec<StateRecord> = vec![];
-        for pending in self.state.pending() {
-            let tp = &self.partitions[pending.partition.0].tp;
-            let Some(progress) = self.slot.progress.get_mut(tp) else {
-                continue;
-            };
-            progress.next_source_offset = pending.next_source.0.0;
-            progress.next_target_offset = pending.next_target.or(progress.next_target_offset);
-            records.push(progress_record(tp, progress));
-            records.extend(pending.segments.iter().map(|runs| segment_record(tp, runs)));
-        }
-        self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;
-        self.open = false;
-        self.task.failures = 0;
-        self.task.metrics.commit(started.elapsed());
-        Ok(())
-    }
-
-    /// The session ends by an error: keep what is certain, free readers of the target from waiting.
-    fn settle(&mut self) {
-        let settled = match self.task.flow.spec.delivery {
-            Delivery::ExactlyOnce if self.open => {
-                self.task.metrics.abort();
-                self.engine.abort(Duration::from_secs(5))
-            }
-            Delivery::ExactlyOnce => Ok(()),
-            Delivery::AtLeastOnce => {
-                self.engine.answers(Duration::ZERO, &mut self.answers);
-                self.commit()
-            }
-        };
-        if let Err(error) = settled {
-            debug!(%error, "the target aborts by itself when the task starts again");
-        }
-    }
-
-    fn housekeeping(&mut self, now: Instant) -> Result<()> {
-        if self.task.drain.load(Ordering::Relaxed) {
-            self.task.set_state("draining", None);
-            self.step(Event::Drain)?;
-        }
-        for error in self.engine.client_errors() {
-            match error.code {
-                Code::TargetFenced => return Err(error),
-                _ => debug!(%error, "client error, retried by the client"),
-            }
-        }
-        if let Some(view) = self.task.flow.view.load_full()
-            && !Arc::ptr_eq(&view, &self.view)
-        {
-            self.view = view;
-            self.leave_what_is_gone()?;
-            self.adopt()?;
-        } else if !self.task.held.is_empty() {
-            self.adopt()?;
-        }
-        // Tried again is not recovered: until it is, it is shown as it was and its pauses go on growing.
-        let (ids, partitions, state) = (&self.ids, &self.partitions, &self.state);
-        self.task.held.retain(|tp, _| {
-            let id = ids.get(tp).filter(|id| partitions[id.0].active);
-            id.is_none_or(|id| !state.is_well(*id))
-        });
-        self.task
-            .metrics
-            .timestamp_zero(self.engine.take_zero_timestamps());
-        self.task.metrics.in_flight_bytes(self.state.in_flight_bytes());
-        if self
-            .published
-            .is_none_or(|at| PUBLISH <= now.saturating_duration_since(at))
-        {
-            self.publish(now);
-        }
-        Ok(())
-    }
-
-    /// Stops partitions that are not in the view any more or belong to another topic of the same name.
-    fn leave_what_is_gone(&mut self) -> Result<()> {
-        for i in 0..self.partitions.len() {
-            let (tp, active) = (self.partitions[i].tp.clone(), self.partitions[i].active);
-            let known = self
-                .slot
-                .progress
-                .get(&tp)
-                .map(|p| p.topic_id.clone())
-                .unwrap_or_default();
-            let error = match self.view.partitions.get(&tp) {
-                None => Error::new(
-                    Code::SourceTopicMissing,
-                    "the partition is not on the source, or not selected",
-                ),
-                Some(seen) if *seen.topic_id.0 != *known => Error::new(
-                    Code::SourceRecreated,
-                    format!("topic id {known} became {}", seen.topic_id),
-                ),
-                Some(_) => continue,
-            };
-            if active {
-                self.task.hold(&tp, error.clone());
-                if let Some(held) = self.task.held.get_mut(&tp) {
-                    // Decided by the rules of the start, as soon as the view has the partition.
-                    held.retry_at = Some(Instant::now());
-                }
-                self.step(Event::SourceFailed(PartitionId(i), error))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Holds stored progress of every partition that is ours and not read yet against the source, and
-    /// assigns those that may begin.
-    fn adopt(&mut self) -> Result<()> {
-        let now = Instant::now();
-        let flow = self.task.flow.clone();
-        let wanted: Vec<TopicPartition> = self
-            .view
-            .partitions
-            .keys()
-            .filter(|tp| task_of(tp, self.view.tasks) == self.task.task)
-            .filter(|tp| match self.ids.get(*tp) {
-                Some(id) => !self.partitions[id.0].active && self.state.is_settled(*id),
-                None => true,
-            })
-            .filter(|tp| {
-                self.task
-                    .held
-                    .get(*tp)
-                    .is_none_or(|held| held.retry_at.is_some_and(|at| at <= now))
-            })
-            .cloned()
-            .collect();
-        if wanted.is_empty() || self.task.drain.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let ask = |spec: OffsetSpec, committed| {
-            let asked: Vec<_> = wanted.iter().map(|tp| (tp.clone(), spec)).collect();
-            flow.source_admin.list_offsets(&asked, committed, ADMIN_TIMEOUT)
-        };
-        let (starts, ends) = (ask(OffsetSpec::Earliest, false)?, ask(OffsetSpec::Latest, false)?);
-        // The view may be older than a topic made anew, whose offsets would look like a truncated log. Asked
-        // last, so that old offsets may meet a new id but never the other way round.
-        let topics: BTreeSet<&str> = wanted.iter().map(|tp| &*tp.topic).collect();
-        let topics: Vec<&str> = topics.into_iter().collect();
-        let described = flow.source_admin.describe_topics(&topics, ADMIN_TIMEOUT)?;
-        let remote: Vec<_> = wanted
-            .iter()
-            .map(|tp| {
-                let remote = self.view.partitions[tp].remote.as_str();
-                (TopicPartition::new(remote, tp.partition), OffsetSpec::Latest)
-            })
-            .collect();
-        let target_ends = flow.target_admin.list_offsets(&remote, false, ADMIN_TIMEOUT)?;
-
-        let mut assign = vec![];
-        for (tp, (remote, _)) in wanted.iter().zip(&remote) {
-            let bounds = (|| {
-                let topic_id = match described.get(&*tp.topic) {
-                    Some(topic) => topic.as_ref().map_err(Error::clone)?.id.clone(),
-                    None => return Err(Error::new(Code::SourceTopicMissing, "no answer about the topic")),
-                };
-                Ok(Bounds {
-                    topic_id,
-                    log_start: offset(&starts, tp)?,
-                    end: offset(&ends, tp)?,
-                    target_end: offset(&target_ends, remote)?,
-                })
-            })();
-            let bounds = match bounds {
-                Ok(bounds) => bounds,
-                Err(error) => {
-                    self.task.hold(tp, error);
-                    continue;
-                }
-            };
-            let stored = self.slot.progress.get(tp);
-            match begin(stored, &bounds, flow.spec.on_gap) {
-                Ok(begin) => assign.push((tp.clone(), begin, bounds)),
-                Err(error) => self.task.hold(tp, error),
-            }
-        }
-        let routes: Vec<_> = assign
-            .iter()
-            .map(|(tp, begin, ..)| {
-                (
-                    tp.clone(),
-                    self.view.partitions[tp].remote.clone(),
-                    NextOffset(begin.position),
-                )
-            })
-            .collect();
-        if routes.is_empty() {
-            return Ok(());
-        }
-        let ids = self.engine.assign(&routes)?;
-        for (id, (tp, begin, bounds)) in ids.into_iter().zip(assign) {
-            let target_end = bounds.target_end;
-            let stored = self.slot.progress.get(&tp);
-            let mut progress = stored.cloned().unwrap_or(StoredProgress {
-                next_source_offset: begin.position,
-                next_target_offset: None,
-                topic_id: bounds.topic_id.to_string(),
-                replayed_records: 0,
-                gaps: vec![],
-            });
-            if let Some(gap) = begin.gap {
-                let lost = gap.to - gap.from;
-                error!(topic = %tp.topic, partition = tp.partition, %gap, "gap declared");
-                flow.metrics.gap(lost.max(0) as u64);
-                progress.gaps.push(gap);
-                progress.topic_id = bounds.topic_id.to_string();
-            }
-            // Without transactions, whatever stands behind the position that was stored came from records
-            // that are sent again now.
-            if flow.spec.delivery == Delivery::AtLeastOnce
-                && let Some(known) = progress.next_target_offset
-                && known < target_end
-            {
-                let replayed = (target_end - known) as u64;
-                info!(topic = %tp.topic, partition = tp.partition, replayed, "records are copied again");
-                self.task.metrics.replayed(replayed);
-                progress.replayed_records += replayed;
-            }
-            progress.next_source_offset = begin.position;
-            progress.next_target_offset = Some(target_end);
-            let persist = stored != Some(&progress);
-            self.slot.progress.insert(tp.clone(), progress);
-            debug!(topic = %tp.topic, partition = tp.partition, position = begin.position, "partition assigned");
-            if self.partitions.len() <= id.0 {
-                let metrics = self.task.metrics.topic(&tp.topic);
-                self.partitions.push(Assigned {
-                    tp: tp.clone(),
-                    metrics,
-                    active: true,
-                });
-            }
-            self.partitions[id.0].active = true;
-            self.ids.insert(tp, id);
-            let start = Source(NextOffset(begin.position));
-            self.step(Event::Assigned {
-                partition: id,
-                start,
-                next_target: Some(target_end),
-                persist,
-            })?;
-        }
-        // A start that was decided is stored before the first record goes: whatever stands behind it on the
-        // target after a crash can then be told to be a repetition.
-        self.step(Event::Tick)?;
-        Ok(())
-    }
-
-    fn publish(&mut self, now: Instant) {
-        self.published = Some(now);
-        let mut partitions: Vec<PartitionStatus> = vec![];
-        let present = self
-            .view
-            .partitions
-            .keys()
-            .filter(|tp| task_of(tp, self.view.tasks) == self.task.task);
-        // What was stopped and has left the view since, as with its topic, must not just vanish.
-        let all: BTreeSet<&TopicPartition> = present.chain(self.task.held.keys()).collect();
-        for tp in all {
-            let stored = self.slot.progress.get(tp);
-            let id = self.ids.get(tp).filter(|id| self.partitions[id.0].active);
-            let held = self.task.held.get(tp);
-            partitions.push(PartitionStatus {
-                topic: tp.topic.to_string(),
-                partition: tp.partition,
-                state: match (held, id) {
-                    (Some(held), _) if held.error.code.page().remedy == Remedy::HaltPartition => "halted",
-                    (Some(_), _) => "paused",
-                    (None, Some(_)) => "running",
-                    (None, None) => "starting",
-                }
-                .into(),
-                reason: held.map(|held| format!("{}; {}", held.error, held.error.code.page().advice)),
-                next_source_offset: match id {
-                    Some(id) => self.state.stored_position(*id).map(|next| next.0.0),
-                    None => stored.map(|stored| stored.next_source_offset),
-                },
-                next_target_offset: id
-                    .and_then(|id| self.state.next_target(*id))
-                    .or(stored.and_then(|stored| stored.next_target_offset)),
-                source_end_offset: None,
-                lag_records: None,
-                lag_seconds: None,
-                replayed_records: stored.map_or(0, |stored| stored.replayed_records),
-                gaps: stored.map_or(vec![], |stored| {
-                    stored.gaps.iter().map(ToString::to_string).collect()
-                }),
-            });
-        }
-        let mut status = lock(&self.task.status);
-        status.waiting_for = match (self.task.account.wait().is_some(), self.state.is_full()) {
-            (true, _) => Some("throttled".into()),
-            (false, true) => Some("buffer_full".into()),
-            (false, false) => None,
-        };
-        status.in_flight_bytes = self.state.in_flight_bytes();
-        status.partitions = partitions;
-    }
-}
-
-fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {
-    loop {
-        if task.drain.load(Ordering::Relaxed) {
-            return None;
-        }
-        if let Some(view) = task.flow.view.load_full() {
-            return Some(view);
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
-
-fn offset(offsets: &BTreeMap<TopicPartition, Result<i64>>, tp: &TopicPartition) -> Result<i64> {
-    match offsets.get(tp) {
-        Some(answer) => answer.clone(),
-        None => Err(Error::new(
-            Code::SourceUnexpected,
-            format!("no answer about the offsets of {tp}"),
-        )),
-    }
-}
-
 /// The task of a partition: `(hash(topic) + partition) mod tasks`, so that the partitions of a topic are
 /// spread evenly. FNV-1a, because the answer must never change.
 pub fn task_of(tp: &TopicPartition, tasks: u32) -> u32 {
@@ -874,12 +206,6 @@ pub fn task_of(tp: &TopicPartition, tasks: u32) -> u32 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     (hash.wrapping_add(tp.partition as u64) % u64::from(tasks.max(1))) as u32
-}
-
-fn unix_millis() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as i64)
 }
 
 #[cfg(test)]

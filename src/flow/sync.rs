@@ -1,0 +1,227 @@
+//! The sync loop of a flow: a pass of the config syncer every interval, and from it the view that tells the
+//! tasks what can be copied.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, SyncReport, View, lock};
+use crate::config_sync::{Pass, Syncer};
+use crate::error::{Code, Error};
+use crate::kafka::TopicPartition;
+use crate::metrics::ConfigSyncMetrics;
+use crate::replication_policy::Exclusion;
+use crate::status::ConfigSyncStatus;
+use crate::topology::{FlowSpec, SyncMode};
+
+/// Longest pause between passes of the config syncer after errors.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Keeps the target's topics like the source's, and the tasks' view up to date.
+pub(super) async fn run(
+    context: Arc<FlowContext>,
+    shared: Arc<Mutex<Shared>>,
+    drain: CancellationToken,
+    tasks: u32,
+) {
+    let spec = &context.spec;
+    let metrics = ConfigSyncMetrics::new(&spec.id);
+    let new_syncer = || {
+        Syncer::new(
+            context.source_admin.clone(),
+            context.target_admin.clone(),
+            spec.clone(),
+        )
+    };
+    let mut cluster_ids: Option<(String, String)> = None;
+    let mut syncer = new_syncer();
+    let mut failures = 0u32;
+    loop {
+        // Whoever owns task 0 changes the target; everybody reads.
+        let apply = lock(&shared).tasks.contains_key(&0);
+        let call = {
+            let (context, ids) = (context.clone(), cluster_ids.clone());
+            move || {
+                let pass = (|| {
+                    let ids = match ids {
+                        Some(ids) => ids,
+                        None => {
+                            let source = context.source_admin.cluster_id(ADMIN_TIMEOUT)?;
+                            let target = context.target_admin.cluster_id(ADMIN_TIMEOUT)?;
+                            context.clusters.note(&source, &context.spec.id.source)?;
+                            context.clusters.note(&target, &context.spec.id.target)?;
+                            (source, target)
+                        }
+                    };
+                    Ok((ids, syncer.pass(apply)?))
+                })();
+                (syncer, pass)
+            }
+        };
+        let result = match tokio::task::spawn_blocking(call).await {
+            Ok((returned, result)) => {
+                syncer = returned;
+                result
+            }
+            Err(e) => {
+                // What it knew is learned again by its next pass.
+                syncer = new_syncer();
+                lock(&shared).panicked = true;
+                Err(Error::new(Code::Panicked, e.to_string()))
+            }
+        };
+        metrics.pass();
+        let mut pause = spec.config_sync.interval;
+        match result {
+            Ok((ids, pass)) => {
+                failures = 0;
+                report_pass(&shared, &metrics, spec, &pass);
+                let view = view(&pass, tasks, &ids);
+                cluster_ids = Some(ids);
+                let grown = context.view.load().as_ref().is_none_or(|old| **old != view);
+                if grown {
+                    info!(
+                        partitions = view.partitions.len(),
+                        "partitions that can be copied"
+                    );
+                    context.view.store(Some(Arc::new(view)));
+                }
+                // What was just created can be copied at once.
+                if pass.applied.is_some_and(|applied| !applied.changed.is_empty()) {
+                    pause = Duration::from_millis(100);
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                pause = (pause * 2u32.saturating_pow(failures.min(4) - 1)).min(LONGEST_PAUSE.max(pause));
+                warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "config sync failed");
+                metrics.errors(1);
+                let mut shared = lock(&shared);
+                let report = shared.sync.get_or_insert_with(|| SyncReport {
+                    at: None,
+                    status: ConfigSyncStatus {
+                        mode: mode(spec),
+                        ..ConfigSyncStatus::default()
+                    },
+                });
+                report.status.errors = vec![format!("{error}; {}", error.code.page().advice)];
+                shared.sync_trouble = Some(error);
+            }
+        }
+        // The first passes may come before task 0 does: do not make the first record wait for the interval.
+        if !apply && !lock(&shared).joined && failures == 0 {
+            pause = Duration::from_millis(100);
+        }
+        tokio::select! {
+            () = drain.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn mode(spec: &FlowSpec) -> String {
+    match spec.config_sync.mode {
+        SyncMode::Apply => "apply".into(),
+        SyncMode::Report => "report".into(),
+    }
+}
+
+/// Puts a pass into metrics, status and log.
+fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowSpec, pass: &Pass) {
+    let (changed, failed) = pass
+        .applied
+        .as_ref()
+        .map_or((&[][..], &[][..]), |applied| (&applied.changed, &applied.errors));
+    let errors: Vec<String> = pass.plan.errors.iter().chain(failed).cloned().collect();
+    let pending = pass.plan.changes.len().saturating_sub(changed.len()) as u64;
+    metrics.changes(changed.len() as u64);
+    metrics.errors(errors.len() as u64);
+    metrics.pending(pending);
+    metrics.last_success(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0.0, |d| d.as_secs_f64()),
+    );
+    for change in changed {
+        info!(%change, "config sync");
+    }
+    let mut shared = lock(shared);
+    let known = shared
+        .sync
+        .as_ref()
+        .map(|report| report.status.errors.clone())
+        .unwrap_or_default();
+    for error in errors.iter().filter(|error| !known.contains(error)) {
+        warn!(error, "config sync");
+    }
+    shared.sync_trouble = None;
+    let left = match spec.config_sync.mode {
+        SyncMode::Apply => &[][..],
+        SyncMode::Report => &pass.plan.changes[..],
+    };
+    let left = left
+        .iter()
+        .map(|change| format!("mode report leaves to you: {change}"));
+    shared.sync = Some(SyncReport {
+        at: Some(Instant::now()),
+        status: ConfigSyncStatus {
+            mode: mode(spec),
+            seconds_since_last_pass: None,
+            pending_changes: pending,
+            errors,
+            warnings: pass.plan.warnings.iter().cloned().chain(left).collect(),
+            // Of a large cluster, most topics are none of this flow's business.
+            excluded: pass
+                .reading
+                .excluded
+                .iter()
+                .filter(|(_, why)| **why != Exclusion::NotSelected)
+                .map(|(topic, why)| (topic.clone(), why.to_string()))
+                .collect(),
+        },
+    });
+}
+
+/// The partitions that are selected and present on both sides.
+fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, String)) -> View {
+    let (mut partitions, mut selected) = (BTreeMap::new(), BTreeMap::new());
+    for (source, remote) in &pass.reading.topics {
+        let Some(Ok(here)) = pass.reading.source.get(source) else {
+            continue;
+        };
+        let there = pass
+            .reading
+            .target
+            .get(remote)
+            .and_then(|view| view.as_ref().ok());
+        let batch_bytes = there
+            .and_then(|there| there.configs.get("max.message.bytes"))
+            .and_then(|entry| entry.value.as_deref()?.parse().ok());
+        let topic: Arc<str> = source.as_str().into();
+        for partition in 0..here.partitions {
+            let tp = TopicPartition {
+                topic: topic.clone(),
+                partition,
+            };
+            selected.insert(tp.clone(), here.id.clone());
+            if there.is_some_and(|there| partition < there.partitions) {
+                let route = Route {
+                    remote: remote.clone(),
+                    topic_id: here.id.clone(),
+                    batch_bytes,
+                };
+                partitions.insert(tp, route);
+            }
+        }
+    }
+    View {
+        partitions,
+        selected,
+        tasks,
+        source_cluster_id: source_id.clone(),
+        target_cluster_id: target_id.clone(),
+    }
+}

@@ -1,0 +1,161 @@
+//! The watch loop of a flow: where the source ends, and from it lag, gauges and the flow's status.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use super::task_thread::{TaskHandle, task_of};
+use super::{FlowContext, Shared, blocking, lock};
+use crate::kafka::TopicPartition;
+use crate::kafka::admin::OffsetSpec;
+use crate::metrics::{PARTITION_STATES, PartitionMetrics};
+use crate::status::FlowStatus;
+use crate::topology::Delivery;
+
+/// How often source ends are asked for and the status is put together.
+const WATCH: Duration = Duration::from_secs(1);
+/// Source ends older than this are unknown.
+const ENDS_FRESH: Duration = Duration::from_secs(5);
+
+/// Asks for the source's ends and keeps lag and gauges up to date.
+pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
+    let mut tick = tokio::time::interval(WATCH);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(view) = context.view.load_full() else {
+            continue;
+        };
+        let owned: BTreeSet<u32> = lock(&shared).tasks.keys().copied().collect();
+        let asked: Vec<_> = view
+            .partitions
+            .keys()
+            .filter(|tp| owned.contains(&task_of(tp, view.tasks)))
+            .map(|tp| (tp.clone(), OffsetSpec::Latest))
+            .collect();
+        if !asked.is_empty() {
+            let context = context.clone();
+            let call = move || {
+                context
+                    .source_admin
+                    .list_offsets(&asked, true, Duration::from_secs(3))
+            };
+            match blocking(call).await {
+                Ok(ends) => {
+                    let now = Instant::now();
+                    let mut shared = lock(&shared);
+                    let Shared {
+                        ends: known, clocks, ..
+                    } = &mut *shared;
+                    // What is not heard this time stays, and ages.
+                    known.retain(|tp, _| view.partitions.contains_key(tp));
+                    clocks.retain(|tp, _| view.partitions.contains_key(tp));
+                    for (tp, end) in ends {
+                        if let Ok(end) = end {
+                            clocks.entry(tp.clone()).or_default().observe(end, now);
+                            known.insert(tp, (end, now));
+                        }
+                    }
+                }
+                Err(error) => debug!(%error, "the source's ends are not known"),
+            }
+        }
+        let now = Instant::now();
+        let status = status(&context, &lock(&shared), now);
+        let partitions = || status.tasks.iter().flat_map(|task| &task.partitions);
+        for state in PARTITION_STATES {
+            context
+                .metrics
+                .partitions(state, partitions().filter(|it| it.state == state).count());
+        }
+        let mut shared = lock(&shared);
+        let mut gauges = std::mem::take(&mut shared.gauges);
+        for it in partitions() {
+            let tp = TopicPartition::new(it.topic.as_str(), it.partition);
+            let gauge = gauges
+                .remove(&tp)
+                .unwrap_or_else(|| PartitionMetrics::new(&context.spec.id, &it.topic, it.partition));
+            gauge.lag(it.lag_records, it.lag_seconds);
+            shared.gauges.insert(tp, gauge);
+        }
+        // A partition that went to another daemon is not ours to know.
+        gauges.values().for_each(|gauge| gauge.lag(None, None));
+    }
+}
+
+/// Puts the status of a flow together. Lag is unknown where the source's end has not been heard lately.
+pub(super) fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
+    let mut tasks: Vec<_> = shared.tasks.values().map(TaskHandle::status).collect();
+    let (mut records, mut seconds) = (Some(0u64), Some(0f64));
+    for it in tasks.iter_mut().flat_map(|task| &mut task.partitions) {
+        let tp = TopicPartition::new(it.topic.as_str(), it.partition);
+        let known = shared.ends.get(&tp);
+        it.source_end_offset = known.map(|(end, _)| *end);
+        if let (Some(next), Some((end, at))) = (it.next_source_offset, known) {
+            let fresh = now.saturating_duration_since(*at) <= ENDS_FRESH;
+            it.lag_records = fresh.then(|| (end - next).max(0) as u64);
+            it.lag_seconds = shared
+                .clocks
+                .get(&tp)
+                .and_then(|clock| clock.age(next, now, fresh));
+        }
+        records = records.zip(it.lag_records).map(|(sum, lag)| sum + lag);
+        seconds = seconds.zip(it.lag_seconds).map(|(longest, lag)| longest.max(lag));
+    }
+    // A task that starts has not said yet which partitions it has: their sum would be 0, which is not the lag.
+    let starting = tasks.iter().any(|task| task.state == "starting");
+    let known = !tasks.is_empty() && !starting && context.view.load().is_some();
+    let held = tasks
+        .iter()
+        .flat_map(|task| &task.partitions)
+        .filter(|it| it.state != "running")
+        .count();
+    let failing = tasks.iter().find(|task| task.state == "backing_off");
+    let (state, reason) = if shared.stopped {
+        ("stopped", shared.trouble.as_ref().map(ToString::to_string))
+    } else if shared.draining {
+        ("draining", None)
+    } else if let Some(error) = &shared.trouble {
+        ("starting", Some(format!("{error}; {}", error.code.page().advice)))
+    } else if let Some(task) = failing {
+        ("degraded", task.reason.clone())
+    } else if tasks.is_empty() && shared.joined {
+        ("standby", Some("another daemon owns the tasks".to_owned()))
+    } else if tasks.is_empty() || context.view.load().is_none() || starting {
+        let waiting = shared
+            .sync
+            .as_ref()
+            .and_then(|report| report.status.errors.first().cloned());
+        ("starting", waiting)
+    } else if let Some(error) = &shared.sync_trouble {
+        ("degraded", Some(format!("{error}; {}", error.code.page().advice)))
+    } else if 0 < held {
+        ("degraded", Some(format!("{held} partitions are not running")))
+    } else {
+        ("running", None)
+    };
+    FlowStatus {
+        topology: context.spec.id.topology.clone(),
+        flow: context.spec.id.to_string(),
+        delivery: match context.spec.delivery {
+            Delivery::ExactlyOnce => "exactly_once".into(),
+            Delivery::AtLeastOnce => "at_least_once".into(),
+        },
+        state: state.into(),
+        reason,
+        tasks_total: shared.tasks_total,
+        lag_records: records.filter(|_| known),
+        lag_seconds: seconds.filter(|_| known),
+        config_sync: shared.sync.as_ref().map(|report| {
+            let mut status = report.status.clone();
+            let since = report
+                .at
+                .map(|at| now.saturating_duration_since(at).as_secs_f64());
+            status.seconds_since_last_pass = since;
+            status
+        }),
+        tasks,
+    }
+}
