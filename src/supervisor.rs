@@ -36,6 +36,8 @@ pub struct Supervisor {
 /// Answers with the daemon's status at the time of the call.
 pub type StatusFn = Arc<dyn Fn() -> DaemonStatus + Send + Sync>;
 
+/// What the process takes without any record: code, threads, connections.
+const PROCESS_MEMORY: u64 = 32 << 20;
 /// Below this a task cannot hold one fetch and one batch.
 const LEAST_TASK_MEMORY: u64 = 4 << 20;
 
@@ -120,21 +122,21 @@ impl Supervisor {
     }
 }
 
-/// Cuts the process's budget into equal shares: half for what the consumer fetches ahead, half for what is
-/// in flight.
+/// Cuts the process's budget into equal shares per task. Of each share a part is fetched ahead, a part is in
+/// flight, and the rest is for what the clients copy on the way: requests, decompressed and compressed batches.
 fn task_memory(budget: u64, tasks: u64) -> TaskMemory {
-    let share = budget / tasks.max(1);
+    let share = budget.saturating_sub(PROCESS_MEMORY) / tasks.max(1);
     if share < LEAST_TASK_MEMORY {
         warn!(
             tasks,
             memory = budget,
-            needed = LEAST_TASK_MEMORY * tasks,
+            needed = PROCESS_MEMORY + LEAST_TASK_MEMORY * tasks,
             "the memory budget is too small for so many tasks; each gets its least share"
         );
     }
     let share = share.max(LEAST_TASK_MEMORY);
     TaskMemory {
-        fetched_bytes: share / 2,
-        in_flight_bytes: share / 2,
+        fetched_bytes: share * 3 / 16,
+        in_flight_bytes: share * 5 / 16,
     }
 }
