@@ -176,7 +176,7 @@ impl Code {
                 "S303",
                 "source_recreated",
                 HaltPartition,
-                "the source topic was deleted and created again; delete the target topic too, or set on_gap: continue to append the new topic",
+                "the source topic was deleted and created again; set on_gap: continue to copy the new one behind what is there, or copy it under another topology name",
             ),
             Code::SourceCorrupt => (
                 "S401",

@@ -64,7 +64,7 @@ definitions! {
     RECORDS_REPLICATED: Counter, "causeway_records_replicated_total", "records", ["task", "topic"],
         "Records acknowledged by the target.";
     BYTES_REPLICATED: Counter, "causeway_bytes_replicated_total", "bytes", ["task", "topic"],
-        "Key, value and header bytes acknowledged by the target, uncompressed.";
+        "Key and value bytes acknowledged by the target, uncompressed.";
     RECORDS_SKIPPED: Counter, "causeway_records_skipped_total", "records", ["task"],
         "Records not copied because their origin is the target (provenance: header).";
     RECORDS_REPLAYED: Counter, "causeway_records_replayed_total", "records", ["task"],

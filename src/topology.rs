@@ -190,7 +190,7 @@ pub enum Compression {
 /// `throttle:`; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttle {
-    /// Key, value and header bytes per second for the flow in this process; at least 1 KiB.
+    /// Key and value bytes per second for the flow in this process; at least 1 KiB.
     pub bytes_per_second: Option<u64>,
     /// Records per second for the flow in this process; at least 1.
     pub records_per_second: Option<u32>,

@@ -350,6 +350,7 @@ fn a_header_name_that_is_no_text_arrives_as_it_is() {
         for message in taken.into_iter().filter(|it| matches!(it.kind(), Kind::Record)) {
             producer
                 .send(to, message, Headers::Append(c"\xff\xfe", &[0xff, 0]))
+                .map_err(|(_, err)| err)
                 .expect("room");
             sent += 1;
         }

@@ -434,7 +434,7 @@ static THROTTLE: &[Key] = &[
             max: 1 << 40,
         },
         Optional,
-        "Key, value and header bytes per second. Default: no limit.",
+        "Key and value bytes per second. Default: no limit.",
     ),
     key(
         "records_per_second",

@@ -118,7 +118,7 @@ pub struct RecordEngine {
     /// At-least-once writes its state through a transactional producer of its own, so that a former owner
     /// is fenced in both modes.
     ledger: Option<Producer>,
-    hand: VecDeque<Message>,
+    hand: VecDeque<(PartitionId, Message)>,
     consumer: Consumer,
     routes: Vec<Route>,
     /// Source topic → partition number → id.
@@ -300,7 +300,7 @@ impl RecordEngine {
                 (Kind::Record, Some(partition)) => {
                     let offset = message.offset();
                     let payload = message.payload_bytes() as u64;
-                    self.hand.push_back(message);
+                    self.hand.push_back((partition, message));
                     match taken.last_mut() {
                         Some(Taken::Records {
                             partition: p,
@@ -337,52 +337,32 @@ impl RecordEngine {
 
     /// Sends the next `n` records in hand.
     pub fn enqueue(&mut self, n: u32) {
-        let mut current: Option<(TopicHandle, i32, PartitionId)> = None;
-        for message in self.hand.drain(..n as usize) {
-            let at = message.partition();
-            let partition = match (current, message.topic_handle()) {
-                (Some((h, p, id)), Some(handle)) if h == handle && p == at => id,
-                (_, handle) => {
-                    let id = message
-                        .topic()
-                        .and_then(|topic| self.by_source.get(topic))
-                        .and_then(|slots| slots.get(at as usize).copied().flatten());
-                    // Only records of known partitions are taken in hand.
-                    let (Some(id), Some(handle)) = (id, handle) else {
-                        continue;
-                    };
-                    current = Some((handle, at, id));
-                    id
-                }
-            };
+        for (partition, message) in self.hand.drain(..n as usize) {
             let headers = match route(self.origin.as_ref(), &message) {
                 Ok(Some(headers)) => headers,
                 Ok(None) => {
-                    answer(&mut self.answers, partition, &message, Outcome::Skipped);
+                    answer(
+                        &mut self.answers,
+                        Answer::of(partition, &message, Outcome::Skipped),
+                    );
                     continue;
                 }
                 Err(err) => {
                     let error = Error::new(Code::SourceCorrupt, format!("headers cannot be read: {err}"));
-                    answer(&mut self.answers, partition, &message, Outcome::Failed(error));
+                    answer(
+                        &mut self.answers,
+                        Answer::of(partition, &message, Outcome::Failed(error)),
+                    );
                     continue;
                 }
             };
             self.zero_timestamps += u64::from(message.timestamp() == 0);
-            let failed = Answer {
-                partition,
-                first: message.offset(),
-                count: 1,
-                bytes: message.payload_bytes() as u64 + RECORD_OVERHEAD,
-                payload_bytes: message.payload_bytes() as u64,
-                first_timestamp: -1,
-                outcome: Outcome::Skipped,
-            };
-            if let Err(err) = self.data.send(self.routes[partition.0].target, message, headers) {
+            if let Err((message, err)) = self.data.send(self.routes[partition.0].target, message, headers) {
                 let error = Error::new(code(Side::Target, err), err.to_string());
-                self.answers.push(Answer {
-                    outcome: Outcome::Failed(error),
-                    ..failed
-                });
+                answer(
+                    &mut self.answers,
+                    Answer::of(partition, &message, Outcome::Failed(error)),
+                );
             }
         }
     }
@@ -505,28 +485,38 @@ fn route<'a>(
     })
 }
 
-/// Adds one record's fate, extending the last answer when it continues it.
-fn answer(answers: &mut Vec<Answer>, partition: PartitionId, message: &Message, outcome: Outcome) {
-    let payload_bytes = message.payload_bytes() as u64;
+impl Answer {
+    /// The fate of one record.
+    fn of(partition: PartitionId, message: &Message, outcome: Outcome) -> Self {
+        let payload_bytes = message.payload_bytes() as u64;
+        Self {
+            partition,
+            first: message.offset(),
+            count: 1,
+            bytes: payload_bytes + RECORD_OVERHEAD,
+            payload_bytes,
+            first_timestamp: message.timestamp(),
+            outcome,
+        }
+    }
+}
+
+/// Adds one record's fate, extending the last answer when both were skipped in a row.
+fn answer(answers: &mut Vec<Answer>, next: Answer) {
     if let Some(last) = answers.last_mut()
-        && last.partition == partition
-        && last.first + i64::from(last.count) == message.offset()
-        && matches!((&last.outcome, &outcome), (Outcome::Skipped, Outcome::Skipped))
+        && last.partition == next.partition
+        && last.first + i64::from(last.count) == next.first
+        && matches!(
+            (&last.outcome, &next.outcome),
+            (Outcome::Skipped, Outcome::Skipped)
+        )
     {
-        last.count += 1;
-        last.bytes += payload_bytes + RECORD_OVERHEAD;
-        last.payload_bytes += payload_bytes;
+        last.count += next.count;
+        last.bytes += next.bytes;
+        last.payload_bytes += next.payload_bytes;
         return;
     }
-    answers.push(Answer {
-        partition,
-        first: message.offset(),
-        count: 1,
-        bytes: payload_bytes + RECORD_OVERHEAD,
-        payload_bytes,
-        first_timestamp: message.timestamp(),
-        outcome,
-    });
+    answers.push(next);
 }
 
 fn slot(slots: &mut Vec<Option<PartitionId>>, partition: i32) -> &mut Option<PartitionId> {

@@ -171,13 +171,13 @@ impl Producer {
     /// Enqueues one record, keeping partition, key, value, headers and timestamp. Never blocks.
     ///
     /// # Errors
-    /// When the record cannot be enqueued; it is dropped then, and its transaction must be repeated.
+    /// When the record cannot be enqueued; it comes back, without its headers: its transaction must be repeated.
     pub fn send(
         &mut self,
         topic: TopicNumber,
         message: Message,
         headers: Headers,
-    ) -> Result<(), RDKafkaErrorCode> {
+    ) -> Result<(), (Message, RDKafkaErrorCode)> {
         use sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__NOENT, RD_KAFKA_RESP_ERR_NO_ERROR};
         let timestamp = match message.timestamp() {
             // librdkafka takes 0 for "now"; 1 ms later is the nearest it can write.
@@ -193,8 +193,7 @@ impl Producer {
             match sys::rd_kafka_message_detach_headers(raw, &mut hdrs) {
                 RD_KAFKA_RESP_ERR_NO_ERROR | RD_KAFKA_RESP_ERR__NOENT => {}
                 err => {
-                    drop(Message::from_raw(NonNull::new_unchecked(raw)));
-                    return Err(err.into());
+                    return Err((Message::from_raw(NonNull::new_unchecked(raw)), err.into()));
                 }
             }
             if let Headers::Append(name, value) = headers {
@@ -239,8 +238,7 @@ impl Producer {
             if !hdrs.is_null() {
                 sys::rd_kafka_headers_destroy(hdrs);
             }
-            drop(Message::from_raw(NonNull::new_unchecked(raw)));
-            Err(err.into())
+            Err((Message::from_raw(NonNull::new_unchecked(raw)), err.into()))
         }
     }
 
