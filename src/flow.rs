@@ -83,7 +83,7 @@ impl ClusterIds {
     /// # Errors
     /// Another alias leads there too.
     fn note(&self, id: &str, alias: &ClusterAlias) -> Result<()> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         let first = known.entry(id.to_owned()).or_insert_with(|| alias.clone());
         if first == alias {
             return Ok(());
@@ -156,8 +156,9 @@ struct SyncReport {
     status: ConfigSyncStatus,
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+/// A panic elsewhere must not keep the rest from saying how it is.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Flow {

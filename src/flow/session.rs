@@ -12,13 +12,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info};
 
-use super::View;
 use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, StateRecord, Taken};
 use super::slot::{Slot, born_record, progress_record, segment_record};
 use super::start::{Bounds, StoredProgress, begin};
 use super::task::{Action, Event, Limits, PartitionId, TaskState, concerns_one_partition};
-use super::task_thread::{TaskThread, lock, task_of};
+use super::task_thread::{TaskThread, task_of};
 use super::throttle::Waiting;
+use super::{View, lock};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::{NextOffset, Source, TopicPartition};

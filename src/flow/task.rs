@@ -179,6 +179,12 @@ struct Partition {
 }
 
 impl Partition {
+    /// `count` records from `first` on need not be sent again.
+    fn answered(&mut self, first: i64, count: u32) {
+        self.progress.finish(first, count);
+        self.fresh = true;
+    }
+
     fn is_dirty(&self) -> bool {
         self.stored != Some(self.progress.committable())
     }
@@ -232,7 +238,7 @@ impl TaskState {
                 count,
                 bytes,
             } => {
-                let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) else {
+                let Some(it) = partition_mut(&mut self.partitions, partition) else {
                     return actions.push(Action::Discard(count));
                 };
                 it.at_end = false;
@@ -256,7 +262,7 @@ impl TaskState {
                 actions.push(Action::Enqueue(count));
             }
             Event::End { partition, position } => {
-                let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) else {
+                let Some(it) = partition_mut(&mut self.partitions, partition) else {
                     return;
                 };
                 if !it.stopped {
@@ -272,13 +278,12 @@ impl TaskState {
                 bytes,
             } => {
                 self.in_flight_bytes = self.in_flight_bytes.saturating_sub(bytes);
-                let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) else {
+                let Some(it) = partition_mut(&mut self.partitions, partition) else {
                     return;
                 };
-                it.progress.finish(first, count);
+                it.answered(first, count);
                 it.map.observe(first, target, count);
                 it.next_target = Some(target + i64::from(count));
-                it.fresh = true;
             }
             Event::Skipped {
                 partition,
@@ -287,16 +292,15 @@ impl TaskState {
                 bytes,
             } => {
                 self.in_flight_bytes = self.in_flight_bytes.saturating_sub(bytes);
-                let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) else {
+                let Some(it) = partition_mut(&mut self.partitions, partition) else {
                     return;
                 };
-                it.progress.finish(first, count);
-                it.fresh = true;
+                it.answered(first, count);
             }
             Event::SourceFailed(partition, error) => match error.code.page().remedy {
                 Remedy::Retry | Remedy::GiveUpTask => return self.restart(error, actions),
                 Remedy::PausePartition | Remedy::HaltPartition => {
-                    if let Some(it) = self.partitions.get_mut(partition.0).and_then(Option::as_mut) {
+                    if let Some(it) = partition_mut(&mut self.partitions, partition) {
                         it.stopped = true;
                         actions.push(Action::Unassign(partition));
                     }
@@ -457,6 +461,11 @@ impl TaskState {
     }
 }
 
+/// Borrows the partitions alone, so that the rest of the state stays at hand.
+fn partition_mut(partitions: &mut [Option<Partition>], id: PartitionId) -> Option<&mut Partition> {
+    partitions.get_mut(id.0)?.as_mut()
+}
+
 /// Whether a failure concerns one partition, which then waits while the rest of the task goes on.
 pub fn concerns_one_partition(code: Code) -> bool {
     matches!(code.page().remedy, Remedy::PausePartition | Remedy::HaltPartition)
@@ -464,3 +473,58 @@ pub fn concerns_one_partition(code: Code) -> bool {
 
 #[cfg(test)]
 mod simulation;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A task with one partition that begins at 0, and what it asks for after each event.
+    fn task() -> impl FnMut(Event) -> (Vec<Action>, bool) {
+        let now = Instant::now();
+        let limits = Limits {
+            in_flight_bytes: 100,
+            commit_interval: Duration::from_secs(1),
+        };
+        let mut state = TaskState::new(Delivery::AtLeastOnce, limits, now);
+        let partition = PartitionId(0);
+        let start = Source(NextOffset(0));
+        let assigned = Event::Assigned {
+            partition,
+            start,
+            next_target: None,
+            persist: false,
+        };
+        state.on_event(assigned, now, &mut vec![]);
+        move |event| {
+            let mut actions = vec![];
+            state.on_event(event, now, &mut actions);
+            (actions, state.is_settled(partition))
+        }
+    }
+
+    fn took(first: i64, count: u32) -> Event {
+        Event::Took {
+            partition: PartitionId(0),
+            first,
+            count,
+            bytes: 1,
+        }
+    }
+
+    #[test]
+    fn a_stopped_partition_sends_nothing_more_and_can_be_assigned_again() {
+        let mut step = task();
+        let error = Error::new(Code::SourceTopicMissing, "gone");
+        let (actions, settled) = step(Event::SourceFailed(PartitionId(0), error));
+        assert_eq!((actions, settled), (vec![Action::Unassign(PartitionId(0))], true));
+        assert_eq!(step(took(0, 3)).0, [Action::Discard(3)]);
+    }
+
+    #[test]
+    fn records_that_have_begun_are_not_sent_again() {
+        let mut step = task();
+        assert_eq!(step(took(0, 3)).0, [Action::Enqueue(3)]);
+        assert_eq!(step(took(1, 2)).0, [Action::Discard(2)]);
+        assert_eq!(step(took(3, 1)).0, [Action::Enqueue(1)]);
+    }
+}

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
-use super::FlowContext;
 use super::session::Session;
 use super::throttle::Account;
+use super::{FlowContext, lock};
 use crate::error::{Error, Remedy};
 use crate::kafka::TopicPartition;
 use crate::metrics::TaskMetrics;
@@ -78,10 +78,6 @@ impl TaskHandle {
     pub fn status(&self) -> TaskStatus {
         lock(&self.status).clone()
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A partition that takes no part at the moment.
