@@ -34,7 +34,7 @@ use throttle::FlowThrottle;
 pub mod engine;
 pub mod lag;
 pub mod membership;
-pub mod offset_map;
+
 pub mod progress;
 mod session;
 pub mod slot;

@@ -11,7 +11,7 @@ use causeway::metrics;
 const LAYERS: &[&[&str]] = &[
     &["error", "status", "telemetry"],
     &["kafka"],
-    &["replication_policy"],
+    &["replication_policy", "offset_map"],
     &["config"],
     &["topology"],
     &["config_sync", "metrics"],

@@ -215,6 +215,7 @@ impl<'a> Session<'a> {
                     next_source_offset: offset(&starts, tp)?,
                     next_target_offset: None,
                     topic_id: topic_id.to_string(),
+                    map: None,
                     replayed_records: 0,
                     gaps: vec![],
                 };
@@ -367,9 +368,9 @@ impl<'a> Session<'a> {
                 continue;
             };
             progress.next_source_offset = pending.next_source.0.0;
-            progress.next_target_offset = pending.next_target.or(progress.next_target_offset);
+            progress.next_target_offset = Some(pending.next_target);
             records.push(progress_record(tp, progress));
-            records.extend(pending.segments.iter().map(|runs| segment_record(tp, runs)));
+            records.extend(pending.segments.iter().map(|segment| segment_record(tp, segment)));
         }
         self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;
         self.open = false;
@@ -560,6 +561,7 @@ impl<'a> Session<'a> {
                 next_source_offset: begin.position,
                 next_target_offset: None,
                 topic_id: bounds.topic_id.to_string(),
+                map: None,
                 replayed_records: 0,
                 gaps: vec![],
             });
@@ -583,6 +585,8 @@ impl<'a> Session<'a> {
             }
             progress.next_source_offset = begin.position;
             progress.next_target_offset = Some(target_end);
+            let (generation, map) = begin.map.begin(progress.map, begin.position, target_end);
+            progress.map = Some(generation);
             let persist = stored != Some(&progress);
             self.slot.progress.insert(tp.clone(), progress);
             debug!(topic = %tp.topic, partition = tp.partition, position = begin.position, "partition assigned");
@@ -600,7 +604,8 @@ impl<'a> Session<'a> {
             self.step(Event::Assigned {
                 partition: id,
                 start,
-                next_target: Some(target_end),
+                next_target: target_end,
+                map,
                 persist,
             })?;
         }

@@ -10,12 +10,12 @@ use rdkafka::{Offset as RdOffset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use super::engine::{StateRecord, StateTopic};
-use super::offset_map::{Run, encode_key, encode_runs};
 use super::start::StoredProgress;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::TopicPartition;
 use crate::kafka::client::{ClusterConnection, LogContext};
 use crate::kafka::codes::code;
+use crate::offset_map::{Segment, encode_key};
 
 /// What a task finds when it takes its slot over.
 #[derive(Debug, Default)]
@@ -57,12 +57,12 @@ pub fn born_record(slot: u32, created_at_ms: i64) -> StateRecord {
     )
 }
 
-/// The record of one segment of the offset map. `runs` is not empty.
-pub fn segment_record(tp: &TopicPartition, runs: &[Run]) -> StateRecord {
+/// The record of one segment of the offset map.
+pub fn segment_record(tp: &TopicPartition, segment: &Segment) -> StateRecord {
     StateRecord {
         topic: StateTopic::OffsetMap,
-        key: encode_key(tp, runs[0].source),
-        value: encode_runs(runs),
+        key: encode_key(&segment.key(tp)),
+        value: segment.encode(),
     }
 }
 
@@ -166,6 +166,7 @@ mod tests {
             next_source_offset: 7,
             next_target_offset: Some(9),
             topic_id: "id".into(),
+            map: None,
             replayed_records: 2,
             gaps: vec![super::super::start::Gap {
                 from: 1,

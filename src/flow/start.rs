@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error};
 use crate::kafka::TopicId;
+use crate::offset_map::MapWriter;
 use crate::topology::OnGap;
 
 /// Stored progress of one source partition: the value of a record of the progress topic, as JSON, so that an
@@ -17,12 +18,30 @@ pub struct StoredProgress {
     pub next_target_offset: Option<i64>,
     /// Kafka's id of the source topic.
     pub topic_id: String,
+    /// Where the present generation of the offset map began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<Generation>,
     /// Records written more than once by at-least-once delivery after crashes, since the flow was created.
     #[serde(default)]
     pub replayed_records: u64,
     /// Ranges that can no longer be copied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Gap>,
+}
+
+/// A stretch of copying during which positions only went forward: see [`SegmentKey::generation`].
+///
+/// [`SegmentKey::generation`]: crate::offset_map::SegmentKey::generation
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Its number, from 0.
+    pub number: u32,
+    /// The source offset at which it began.
+    pub source: i64,
+    /// The end of the target then.
+    pub target: i64,
+    /// Whether nothing that comes before was ever copied.
+    pub origin: bool,
 }
 
 /// A range of source offsets that can no longer be copied: declared, never silent.
@@ -62,6 +81,43 @@ pub struct Begin {
     pub position: i64,
     /// What was lost before it.
     pub gap: Option<Gap>,
+    /// How the offset map goes on.
+    pub map: MapStart,
+}
+
+/// How the offset map of a partition goes on where copying begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapStart {
+    /// Nothing that comes before was ever copied.
+    Origin,
+    /// What was copied before stays true.
+    Continues,
+    /// What was said of this source and target offset and of those behind is not true any more.
+    Rewinds,
+    /// As before, and the source's offsets count from the beginning again.
+    NewOrigin,
+}
+
+impl MapStart {
+    /// The generation that is written from here on, and the part of the map that begins here.
+    pub fn begin(self, stored: Option<Generation>, source: i64, target: i64) -> (Generation, MapWriter) {
+        let generation = match (stored, self) {
+            (Some(generation), Self::Continues) => generation,
+            (stored, start) => Generation {
+                number: stored.map_or(0, |stored| {
+                    stored.number + u32::from(matches!(start, Self::Rewinds | Self::NewOrigin))
+                }),
+                source,
+                target,
+                origin: matches!(start, Self::Origin | Self::NewOrigin),
+            },
+        };
+        // Written again under its own key, the first segment says again what it said.
+        let first = source == generation.source;
+        let target = if first { generation.target } else { target };
+        let writer = MapWriter::new(generation.number, first && generation.origin, source, target);
+        (generation, writer)
+    }
 }
 
 /// Decides where a partition begins.
@@ -75,28 +131,56 @@ pub fn begin(stored: Option<&StoredProgress>, bounds: &Bounds, on_gap: OnGap) ->
         return Ok(Begin {
             position: bounds.log_start,
             gap: None,
+            map: MapStart::Origin,
         });
     };
     let position = stored.next_source_offset;
-    let (code, from, to, go_on_at) = if stored.topic_id != *bounds.topic_id.0 {
-        (Code::SourceRecreated, position, position, bounds.log_start)
+    let (code, from, to, go_on_at, map) = if stored.topic_id != *bounds.topic_id.0 {
+        (
+            Code::SourceRecreated,
+            position,
+            position,
+            bounds.log_start,
+            MapStart::NewOrigin,
+        )
     } else if position < bounds.log_start {
         (
             Code::SourceOutOfRange,
             position,
             bounds.log_start,
             bounds.log_start,
+            MapStart::Continues,
         )
     } else if bounds.end < position {
-        (Code::SourceTruncated, bounds.end, position, bounds.end)
+        (
+            Code::SourceTruncated,
+            bounds.end,
+            position,
+            bounds.end,
+            MapStart::Rewinds,
+        )
     } else if stored
         .next_target_offset
         .is_some_and(|known| bounds.target_end < known)
     {
         // Which of the records before our position are missing is not known: at most these.
-        (Code::TargetLostRecords, bounds.log_start, position, position)
+        (
+            Code::TargetLostRecords,
+            bounds.log_start,
+            position,
+            position,
+            MapStart::Rewinds,
+        )
     } else {
-        return Ok(Begin { position, gap: None });
+        let map = match stored.next_target_offset {
+            Some(_) => MapStart::Continues,
+            None => MapStart::Origin,
+        };
+        return Ok(Begin {
+            position,
+            gap: None,
+            map,
+        });
     };
     match on_gap {
         OnGap::Continue => {
@@ -108,6 +192,7 @@ pub fn begin(stored: Option<&StoredProgress>, bounds: &Bounds, on_gap: OnGap) ->
             Ok(Begin {
                 position: go_on_at,
                 gap: Some(gap),
+                map,
             })
         }
         OnGap::Halt => Err(Error::new(
@@ -147,6 +232,7 @@ mod tests {
             next_source_offset: next,
             next_target_offset: None,
             topic_id: id.into(),
+            map: None,
             replayed_records: 0,
             gaps: vec![],
         }
@@ -174,10 +260,10 @@ mod tests {
             let on_gap = if halt { OnGap::Halt } else { OnGap::Continue };
             let end = start + length;
             match begin(Some(&it), &bounds(start, end), on_gap) {
-                Ok(Begin { position, gap: None }) => {
+                Ok(Begin { position, gap: None, .. }) => {
                     prop_assert!(same && kept && position == next && start <= next && next <= end);
                 }
-                Ok(Begin { position, gap: Some(gap) }) => {
+                Ok(Begin { position, gap: Some(gap), .. }) => {
                     prop_assert!(!halt && start <= position && position <= end);
                     prop_assert!(gap.from <= gap.to);
                 }

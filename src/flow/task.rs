@@ -10,10 +10,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::offset_map::{OffsetMap, Run};
 use super::progress::PartitionProgress;
 use crate::error::{Code, Error, Remedy};
 use crate::kafka::{NextOffset, Source};
+use crate::offset_map::{MapWriter, Segment};
 use crate::topology::Delivery;
 
 /// Number of a partition inside one task, dense from 0.
@@ -29,8 +29,10 @@ pub enum Event {
         partition: PartitionId,
         /// First offset to copy.
         start: Source<NextOffset>,
-        /// Where its next record will go, as far as known.
-        next_target: Option<i64>,
+        /// Where its next record will go.
+        next_target: i64,
+        /// The part of the offset map that begins here.
+        map: MapWriter,
         /// The stored progress must be written even if no record comes.
         persist: bool,
     },
@@ -109,15 +111,15 @@ pub enum Action {
 
 /// What one partition has to store.
 #[derive(Debug)]
-pub struct Pending<'a> {
+pub struct Pending {
     /// Which.
     pub partition: PartitionId,
     /// The next source offset to copy.
     pub next_source: Source<NextOffset>,
-    /// Where it will go, as far as known.
-    pub next_target: Option<i64>,
+    /// Where it will go.
+    pub next_target: i64,
     /// Segments of the offset map.
-    pub segments: Vec<&'a [Run]>,
+    pub segments: Vec<Segment>,
 }
 
 /// Limits of a task, from its flow.
@@ -168,9 +170,9 @@ struct Transaction {
 #[derive(Debug)]
 struct Partition {
     progress: PartitionProgress,
-    map: OffsetMap,
+    map: MapWriter,
     start: Source<NextOffset>,
-    next_target: Option<i64>,
+    next_target: i64,
     stored: Option<Source<NextOffset>>,
     /// Records were answered since the last commit.
     fresh: bool,
@@ -214,6 +216,7 @@ impl TaskState {
                 partition,
                 start,
                 next_target,
+                map,
                 persist,
             } => {
                 if self.partitions.len() <= partition.0 {
@@ -221,7 +224,7 @@ impl TaskState {
                 }
                 self.partitions[partition.0] = Some(Partition {
                     progress: PartitionProgress::starting_at(start),
-                    map: OffsetMap::default(),
+                    map,
                     start,
                     next_target,
                     stored: (!persist).then_some(start),
@@ -283,7 +286,7 @@ impl TaskState {
                 };
                 it.answered(first, count);
                 it.map.observe(first, target, count);
-                it.next_target = Some(target + i64::from(count));
+                it.next_target = target + i64::from(count);
             }
             Event::Skipped {
                 partition,
@@ -322,7 +325,7 @@ impl TaskState {
                 for it in self.partitions.iter_mut().flatten() {
                     it.stored = Some(it.progress.committable());
                     it.fresh = false;
-                    it.map.committed();
+                    it.map.committed(it.progress.committable().0.0);
                 }
             }
             Event::Tick => {}
@@ -351,14 +354,14 @@ impl TaskState {
     }
 
     /// What the next commit stores: every partition whose position moved.
-    pub fn pending(&self) -> impl Iterator<Item = Pending<'_>> {
+    pub fn pending(&self) -> impl Iterator<Item = Pending> {
         self.partitions.iter().enumerate().filter_map(|(i, it)| {
             let it = it.as_ref().filter(|it| it.is_dirty())?;
             Some(Pending {
                 partition: PartitionId(i),
                 next_source: it.progress.committable(),
                 next_target: it.next_target,
-                segments: it.map.segments().collect(),
+                segments: it.map.segments(it.progress.committable().0.0),
             })
         })
     }
@@ -369,9 +372,9 @@ impl TaskState {
         self.partitions.get(partition.0)?.as_ref()?.stored
     }
 
-    /// Where a partition's next record will go, as far as known.
+    /// Where a partition's next record will go.
     pub fn next_target(&self, partition: PartitionId) -> Option<i64> {
-        self.partitions.get(partition.0)?.as_ref()?.next_target
+        Some(self.partitions.get(partition.0)?.as_ref()?.next_target)
     }
 
     /// Whether a partition that was assigned has been stopped by an error.
@@ -491,7 +494,8 @@ mod tests {
         let assigned = Event::Assigned {
             partition,
             start,
-            next_target: None,
+            next_target: 0,
+            map: MapWriter::new(0, true, 0, 0),
             persist: false,
         };
         state.on_event(assigned, now, &mut vec![]);

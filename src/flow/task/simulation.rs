@@ -4,12 +4,13 @@
 //! The model keeps what survives a crash (source log, target log with aborted marks, stored progress) apart
 //! from what does not (the task, what is in flight).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::super::offset_map::Run;
 use super::*;
 use crate::error::Code;
+use crate::kafka::TopicPartition;
+use crate::offset_map::{PartitionMap, Segment, Translation};
 
 /// xorshift64*
 struct Rng(u64);
@@ -74,7 +75,7 @@ struct World {
     /// Per partition: source offset and fate at each target offset; `None` is a marker.
     target: Vec<Vec<Option<(i64, Fate)>>>,
     stored: Vec<i64>,
-    map: Vec<BTreeMap<i64, Run>>,
+    map: Vec<PartitionMap>,
     client: Client,
     finished: bool,
     restarts: u32,
@@ -119,7 +120,7 @@ impl World {
             source,
             target: vec![vec![]; partitions],
             stored: vec![0; partitions],
-            map: vec![BTreeMap::new(); partitions],
+            map: vec![PartitionMap::new(TopicPartition::new("t", 0)); partitions],
             client: Client::new(delivery, partitions, now),
             finished: false,
             restarts: 0,
@@ -138,10 +139,20 @@ impl World {
             self.step(Event::Assigned {
                 partition: PartitionId(p),
                 start: Source(NextOffset(start)),
-                next_target: Some(self.target[p].len() as i64),
-                persist: self.rng.0.is_multiple_of(2),
+                next_target: self.target[p].len() as i64,
+                map: self.new_map(p),
+                persist: self.map[p].segments().next().is_none() || self.rng.0.is_multiple_of(2),
             });
         }
+    }
+
+    fn new_map(&self, p: usize) -> MapWriter {
+        MapWriter::new(
+            0,
+            self.stored[p] == 0,
+            self.stored[p],
+            self.target[p].len() as i64,
+        )
     }
 
     fn end_transaction(&mut self, fate: Fate) {
@@ -233,10 +244,10 @@ impl World {
                 assert!(there, "stored past record {offset}, which is not on the target");
             }
             self.stored[p] = next;
-            for runs in pending.segments {
-                for run in runs {
-                    self.map[p].insert(run.source, *run);
-                }
+            for segment in pending.segments {
+                let key = segment.key(&TopicPartition::new("t", 0));
+                let read = Segment::decode(&key, &segment.encode()).expect("what is written can be read");
+                self.map[p].apply(&key, Some((read, 0)));
             }
         }
     }
@@ -276,7 +287,8 @@ impl World {
                 self.step(Event::Assigned {
                     partition,
                     start,
-                    next_target: None,
+                    next_target: self.target[p].len() as i64,
+                    map: self.new_map(p),
                     persist: false,
                 });
             }
@@ -368,20 +380,28 @@ impl World {
             if self.delivery == Delivery::ExactlyOnce {
                 let order: Vec<i64> = seen.iter().map(|(offset, _)| *offset).collect();
                 assert_eq!(order, source.log, "seed {seed}: order of partition {p}");
-                // The map names, for every record, the very offset at which a committed reader finds it.
-                for (offset, at) in &seen {
-                    let run = self.map[p].range(..=*offset).next_back().map(|(_, run)| *run);
-                    let run = run.unwrap_or_else(|| panic!("seed {seed}: no run for {offset}"));
-                    assert!(
-                        *offset < run.source + run.length as i64,
-                        "seed {seed}: no run for {offset}"
-                    );
-                    assert_eq!(
-                        run.target + (offset - run.source),
-                        *at,
-                        "seed {seed}: map of {offset}"
-                    );
+            }
+            // For every position the map names the very offset at which a committed reader finds the next
+            // record: the last copy of it, where there are several.
+            for position in 0..=self.stored[p] {
+                let translation = self.map[p].translate(position);
+                let next = source.log.iter().find(|offset| position <= **offset);
+                let last_copy = next.map(|next| seen.iter().rfind(|(offset, _)| offset == next));
+                match last_copy {
+                    Some(copy) => assert_eq!(
+                        translation.target(),
+                        copy.map(|(_, at)| *at),
+                        "seed {seed}: {position} of {p}"
+                    ),
+                    None => assert!(
+                        seen.iter().all(|(_, at)| Some(*at) < translation.target()),
+                        "seed {seed}: the end of {p}"
+                    ),
                 }
+                assert!(
+                    matches!(translation, Translation::Exact { .. }),
+                    "seed {seed}: {translation:?}"
+                );
             }
             assert!(
                 source.log.last().is_none_or(|last| *last < self.stored[p]),
