@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use causeway::error::{Code, Side};
 use causeway::kafka::admin::{Admin, GroupKind, GroupState};
-use causeway::kafka::client::{ClusterConnection, Properties};
+use causeway::kafka::client::{ClusterConnection, Properties, Secret};
 use causeway::kafka::groups::{Commit, GroupProcess, Groups, Positions};
 use causeway::kafka::{ClusterAlias, TopicPartition};
 
 use crate::admin::connection;
 use crate::harness::daemon::causeway;
+use crate::harness::kafka::{SASL_PASSWORD, SASL_USER};
 use crate::harness::oracle::{self, GroupCommit};
 use crate::harness::{Cluster, ClusterOptions, free_port, pair, unique, wait_until};
 
@@ -385,6 +386,59 @@ fn a_parent() {
     wait_until("the process runs", LONG, || process.pid().is_some());
     println!("process for groups {}", process.pid().unwrap());
     let _ = asked.join();
+}
+
+#[test]
+fn refused_credentials_and_missing_rights_are_told_apart_and_the_password_is_nowhere_to_be_seen() {
+    let cluster = ClusterOptions::new("rights")
+        .sasl()
+        .property(
+            "authorizer.class.name",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        )
+        // The harness and the broker itself; the user of the SASL listener may do nothing.
+        .property("super.users", "User:ANONYMOUS")
+        .start();
+    let process = process();
+    let groups = |password: &str, side| {
+        let mut connection = connection("rights", &cluster);
+        connection.bootstrap_servers = cluster.sasl_bootstrap();
+        for (key, value) in [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", SASL_USER),
+            ("sasl.password", password),
+        ] {
+            connection.security.insert(key.into(), Secret::new(value));
+        }
+        Groups::new(Arc::clone(&process), connection, "test", side)
+    };
+    let all = names(&["a", "b"]);
+    for (side, code) in [
+        (Side::Source, Code::SourceGroupNotAuthorized),
+        (Side::Target, Code::TargetGroupNotAuthorized),
+    ] {
+        let read = groups(SASL_PASSWORD, side).committed(&all, LONG).unwrap();
+        assert_eq!(read.len(), 2);
+        for outcome in read.values() {
+            let error = outcome.as_ref().unwrap_err();
+            assert_eq!(error.code, code, "{error}");
+        }
+    }
+    let wrong = groups("hunter2", Side::Target);
+    let error = wrong.committed(&all, Duration::from_secs(2)).unwrap_err();
+    assert_eq!(error.code, Code::TargetAuthentication, "{error}");
+
+    assert!(!format!("{error} {wrong:?}").contains("hunter2"));
+    let pid = process.pid().unwrap();
+    for file in ["cmdline", "environ"] {
+        let shown = fs::read(format!("/proc/{pid}/{file}")).unwrap();
+        let shown = String::from_utf8_lossy(&shown);
+        assert!(
+            !shown.contains("hunter2") && !shown.contains(SASL_PASSWORD),
+            "{file}"
+        );
+    }
 }
 
 /// Passes connections on to a broker, and cuts them all when told to.

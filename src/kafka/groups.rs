@@ -67,13 +67,14 @@ impl Groups {
     /// written or deleted is a target.
     pub fn new(process: Arc<GroupProcess>, cluster: ClusterConnection, client_id: &str, side: Side) -> Self {
         let config = cluster.group_admin(client_id);
-        let own = |(key, value): (&&str, &&str)| ((*key).to_owned(), (*value).to_owned());
+        // The map hides secrets, `get` does not.
+        let property = |key: &&str| Some(((*key).to_owned(), config.get(key)?.to_owned()));
         Self {
             process,
             cluster: Cluster {
                 alias: cluster.alias.as_str().to_owned(),
                 side,
-                properties: config.config_map().iter().map(own).collect(),
+                properties: config.config_map().keys().filter_map(property).collect(),
             },
         }
     }
@@ -348,13 +349,37 @@ pub fn serve() -> io::Result<()> {
         let id = id.to_owned();
         let request: Request<Cluster> = serde_json::from_str(request)?;
         thread::spawn(move || {
-            let answer = clients.answer(request);
+            let client = clients.get(&request.cluster);
+            let answer = match &client {
+                Ok(client) => answer(client, request),
+                Err(error) => to_json::<()>(Err(error.clone())),
+            };
             let mut stdout = io::stdout().lock();
             // Without a parent stdin ends as well.
             let _ = writeln!(stdout, "{id} {answer}").and_then(|()| stdout.flush());
+            drop(stdout);
+            // After the answer: a client takes its time to end.
+            if let Ok(client) = client
+                && client.is_misled()
+            {
+                clients.forget(&client);
+            }
         });
     }
     Ok(())
+}
+
+/// JSON of the result.
+fn answer(client: &GroupAdmin, request: Request<Cluster>) -> String {
+    let timeout = request.timeout;
+    match request.call {
+        Call::Committed(groups) => to_json(client.committed(&groups, timeout).map(to_wire)),
+        Call::Commit(positions) => {
+            let positions = positions.into_iter().map(|(group, it)| (group, by_partition(it)));
+            to_json(client.commit(&positions.collect(), timeout).map(to_wire))
+        }
+        Call::Delete(groups) => to_json(client.delete(&groups, timeout)),
+    }
 }
 
 /// One client per cluster and way to reach it.
@@ -362,28 +387,7 @@ pub fn serve() -> io::Result<()> {
 struct Clients(Mutex<BTreeMap<Cluster, Arc<GroupAdmin>>>);
 
 impl Clients {
-    /// JSON of the result.
-    fn answer(&self, request: Request<Cluster>) -> String {
-        let client = match self.client(&request.cluster) {
-            Ok(client) => client,
-            Err(error) => return to_json(Err::<(), _>(error)),
-        };
-        let timeout = request.timeout;
-        let answer = match request.call {
-            Call::Committed(groups) => to_json(client.committed(&groups, timeout).map(to_wire)),
-            Call::Commit(positions) => {
-                let positions = positions.into_iter().map(|(group, it)| (group, by_partition(it)));
-                to_json(client.commit(&positions.collect(), timeout).map(to_wire))
-            }
-            Call::Delete(groups) => to_json(client.delete(&groups, timeout)),
-        };
-        if client.is_misled() {
-            lock(&self.0).retain(|_, it| !Arc::ptr_eq(it, &client));
-        }
-        answer
-    }
-
-    fn client(&self, cluster: &Cluster) -> Result<Arc<GroupAdmin>> {
+    fn get(&self, cluster: &Cluster) -> Result<Arc<GroupAdmin>> {
         let mut clients = lock(&self.0);
         if let Some(client) = clients.get(cluster) {
             return Ok(Arc::clone(client));
@@ -395,6 +399,10 @@ impl Clients {
         let client = Arc::new(GroupAdmin::new(&cluster.alias, &config, cluster.side)?);
         clients.insert(cluster.clone(), Arc::clone(&client));
         Ok(client)
+    }
+
+    fn forget(&self, client: &Arc<GroupAdmin>) {
+        lock(&self.0).retain(|_, it| !Arc::ptr_eq(it, client));
     }
 }
 
