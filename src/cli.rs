@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, Document, Problem};
+use crate::kafka::groups;
 use crate::telemetry::LogFormat;
 use crate::topology::{self, FlowSpec, Topology};
 
@@ -132,6 +133,10 @@ enum Command {
         output: Output,
     },
 
+    /// Administer consumer groups for the daemon that started this: requests on stdin, answers on stdout
+    #[command(hide = true)]
+    GroupProcess,
+
     /// Print every key of both files, with default, unit and meaning
     Reference {
         /// Print the JSON schema of one file instead, for editors
@@ -198,6 +203,7 @@ impl Cli {
                 .map_or_else(|| files.api_address(), Ok)
                 .and_then(|address| status::report(&address, partitions, output.format))
                 .and_then(|text| print(&text)),
+            Command::GroupProcess => groups::serve().map_err(failed),
             Command::Reference { schema } => print(&match schema {
                 None => config::reference(),
                 Some(Schema::Config) => json(&config::json_schema(Document::Config)),

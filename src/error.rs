@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Which cluster of a flow something is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Side {
     /// Where records come from: `S` codes.
     Source,
@@ -13,7 +15,7 @@ pub enum Side {
 
 /// Everything that can go wrong while running. `S` codes are about the source cluster, `T` about the
 /// target, `L` about this process or its own state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Code {
     /// The source does not answer.
     SourceUnreachable,
@@ -25,6 +27,8 @@ pub enum Code {
     SourceTopicMissing,
     /// We may not read this source topic.
     SourceNotAuthorized,
+    /// We may not read the positions of a source group, or of the topics it reads.
+    SourceGroupNotAuthorized,
     /// The position we would copy next is older than the source's log start.
     SourceOutOfRange,
     /// The source's log ends before our position, or its leader epoch went back.
@@ -59,12 +63,18 @@ pub enum Code {
     TargetTransactionFailed,
     /// Our transactional id, group or internal topics are not authorised on the target.
     TargetStateNotAuthorized,
+    /// We may not read or write the positions of a target group.
+    TargetGroupNotAuthorized,
+    /// The group has members on the target: its positions are theirs.
+    TargetGroupActive,
     /// The target answered with an error that has no meaning of its own here.
     TargetUnexpected,
     /// Two aliases name one cluster.
     SameCluster,
     /// The progress we stored cannot be read.
     ProgressUnreadable,
+    /// The process that administers groups ended, or did not answer, during a call.
+    GroupProcessEnded,
     /// A bug in causeway: a task panicked.
     Panicked,
 }
@@ -80,6 +90,8 @@ pub enum Remedy {
     HaltPartition,
     /// The task stops here: somebody else owns it now.
     GiveUpTask,
+    /// The group stays as it is and is looked at again in the next pass; other groups and records go on.
+    NextPass,
 }
 
 /// One row of the table.
@@ -103,6 +115,7 @@ impl Code {
         Code::SourceUnavailable,
         Code::SourceTopicMissing,
         Code::SourceNotAuthorized,
+        Code::SourceGroupNotAuthorized,
         Code::SourceOutOfRange,
         Code::SourceTruncated,
         Code::SourceRecreated,
@@ -120,9 +133,12 @@ impl Code {
         Code::TargetFenced,
         Code::TargetTransactionFailed,
         Code::TargetStateNotAuthorized,
+        Code::TargetGroupNotAuthorized,
+        Code::TargetGroupActive,
         Code::TargetUnexpected,
         Code::SameCluster,
         Code::ProgressUnreadable,
+        Code::GroupProcessEnded,
         Code::Panicked,
     ];
 
@@ -159,6 +175,12 @@ impl Code {
                 "source_not_authorized",
                 PausePartition,
                 "grant Read, Describe and DescribeConfigs on the source topic to causeway's principal",
+            ),
+            Code::SourceGroupNotAuthorized => (
+                "S202",
+                "source_group_not_authorized",
+                NextPass,
+                "grant Describe on the group and on the topics it reads to causeway's principal on the source",
             ),
             Code::SourceOutOfRange => (
                 "S301",
@@ -262,6 +284,18 @@ impl Code {
                 Retry,
                 "grant causeway's principal its transactional ids, its group and its *.internal topics on the target",
             ),
+            Code::TargetGroupNotAuthorized => (
+                "T203",
+                "target_group_not_authorized",
+                NextPass,
+                "grant Read on the group and on the topics it will read to causeway's principal on the target, and Delete on the group where it is to be deleted",
+            ),
+            Code::TargetGroupActive => (
+                "T501",
+                "target_group_active",
+                NextPass,
+                "the group has members on the target, so its positions are left alone; nothing to do unless they should not be running",
+            ),
             Code::TargetUnexpected => (
                 "T901",
                 "target_unexpected_answer",
@@ -279,6 +313,12 @@ impl Code {
                 "progress_unreadable",
                 Retry,
                 "the progress topic holds a record this version cannot read; look at it with kcat",
+            ),
+            Code::GroupProcessEnded => (
+                "L401",
+                "group_process_ended",
+                NextPass,
+                "the process that administers groups ended or hung, and is started again for the next call; if this goes on, report what it wrote to the log",
             ),
             Code::Panicked => (
                 "L901",
@@ -304,7 +344,7 @@ impl fmt::Display for Code {
 }
 
 /// Something that went wrong while running: a code and what was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     /// Decides the remedy.
     pub code: Code,

@@ -10,6 +10,9 @@ pub mod codes;
 #[allow(unsafe_code)]
 pub mod consumer;
 #[allow(unsafe_code)]
+mod group_admin;
+pub mod groups;
+#[allow(unsafe_code)]
 mod handle;
 #[allow(unsafe_code)]
 pub mod producer;

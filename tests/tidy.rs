@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
 const UNSAFE: &[&str] = &[
     "src/kafka/admin.rs",
     "src/kafka/consumer.rs",
+    "src/kafka/group_admin.rs",
     "src/kafka/handle.rs",
     "src/kafka/producer.rs",
 ];

@@ -301,7 +301,8 @@ impl TaskState {
                 it.answered(first, count);
             }
             Event::SourceFailed(partition, error) => match error.code.page().remedy {
-                Remedy::Retry | Remedy::GiveUpTask => return self.restart(error, actions),
+                // `NextPass` is for groups, which no task hears of.
+                Remedy::Retry | Remedy::GiveUpTask | Remedy::NextPass => return self.restart(error, actions),
                 Remedy::PausePartition | Remedy::HaltPartition => {
                     if let Some(it) = partition_mut(&mut self.partitions, partition) {
                         it.stopped = true;

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_sys as sys;
@@ -30,10 +31,10 @@ use crate::error::{Code, Error, Result, Side};
 const BATCH: usize = 500;
 
 /// How long one wait for the answer lasts before the client's own events are served.
-const SLICE: Duration = Duration::from_millis(50);
+pub(super) const SLICE: Duration = Duration::from_millis(50);
 
 /// What the answer may take beyond the timeout given to librdkafka, which normally reports it itself.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// One topic as the cluster sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,12 +108,55 @@ pub enum OffsetSpec {
     Timestamp(i64),
 }
 
+/// A consumer group as a broker lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupListing {
+    /// Its `group.id`.
+    pub group: String,
+    /// What it is doing.
+    pub state: GroupState,
+    /// Its protocol.
+    pub kind: GroupKind,
+    /// Whether it has never had members: its positions come from consumers that assign themselves, or from
+    /// administration.
+    pub simple: bool,
+}
+
+/// What a consumer group is doing. `Unknown` also stands for what librdkafka has no word for, such as
+/// KIP-848's assigning and reconciling, and for brokers before Kafka 2.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupState {
+    /// It has positions and no members.
+    Empty,
+    /// It has members, and each knows its partitions.
+    Stable,
+    /// Members join.
+    PreparingRebalance,
+    /// Members learn their partitions.
+    CompletingRebalance,
+    /// It is being removed.
+    Dead,
+    /// None of the above.
+    Unknown,
+}
+
+/// The protocol of a consumer group. `Unknown` for brokers before Kafka 3.8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupKind {
+    /// Members assign partitions among themselves.
+    Classic,
+    /// The broker assigns partitions (KIP-848).
+    Consumer,
+    /// None of the above.
+    Unknown,
+}
+
 /// The administration client of one cluster. Dropping it waits until its threads have ended.
 pub struct Admin {
     // Declared, and so dropped, before the context its callbacks use.
-    client: Owned<sys::rd_kafka_t>,
-    context: Box<Context>,
-    side: Side,
+    pub(super) client: Owned<sys::rd_kafka_t>,
+    pub(super) context: Box<Context>,
+    pub(super) side: Side,
 }
 
 // SAFETY: librdkafka's client handle may be used from any thread at any time (its INTRODUCTION.md,
@@ -135,18 +179,28 @@ impl Admin {
     /// # Errors
     /// When librdkafka refuses the properties (an unreadable CA file, an unknown mechanism, …).
     pub fn new(cluster: &ClusterConnection, client_id: &str, side: Side) -> Result<Self> {
+        // A producer without topics is the lightest kind of client: no group, no fetcher.
+        let kind = sys::rd_kafka_type_t::RD_KAFKA_PRODUCER;
+        Self::of_kind(kind, &cluster.alias, &cluster.admin(client_id), side)
+    }
+
+    pub(super) fn of_kind(
+        kind: sys::rd_kafka_type_t,
+        cluster: &ClusterAlias,
+        config: &ClientConfig,
+        side: Side,
+    ) -> Result<Self> {
         let refused = |detail: String| {
-            let detail = format!("{}: the client cannot be created: {detail}", cluster.alias);
+            let detail = format!("{cluster}: the client cannot be created: {detail}");
             Error::new(code(side, RDKafkaErrorCode::Authentication), detail)
         };
-        let config = cluster.admin(client_id);
         let native = config.create_native_config().map_err(|e| match e {
             // Without the value: it may be a secret.
             KafkaError::ClientConfig(_, why, key, _) => refused(format!("{key}: {why}")),
             other => refused(other.to_string()),
         })?;
         let context = Box::new(Context {
-            cluster: cluster.alias.clone(),
+            cluster: cluster.clone(),
             trouble: Mutex::new(None),
         });
         let mut why = ErrorText::new();
@@ -158,8 +212,6 @@ impl Admin {
             // A log callback, not the log queue: nobody polls an idle client, and its queue would grow.
             sys::rd_kafka_conf_set_log_cb(native.ptr(), Some(on_log));
             sys::rd_kafka_conf_set_error_cb(native.ptr(), Some(on_error));
-            // A producer without topics is the lightest kind of client: no group, no fetcher.
-            let kind = sys::rd_kafka_type_t::RD_KAFKA_PRODUCER;
             let client = sys::rd_kafka_new(kind, native.ptr(), why.ptr(), ErrorText::LEN);
             Owned::new(client, sys::rd_kafka_destroy)
         }
@@ -596,6 +648,33 @@ impl Admin {
         }
     }
 
+    /// Every group of the consumer protocol and every group without a protocol, and with them what single
+    /// brokers could not tell: a group they coordinate is missing then, which does not mean that it is gone.
+    ///
+    /// # Errors
+    /// No broker could be asked.
+    pub fn list_groups(&self, timeout: Duration) -> Result<(Vec<GroupListing>, Vec<Error>)> {
+        let op = Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS;
+        let event = self.call("list groups", op, timeout, |rk, options, queue| {
+            // SAFETY: all pointers are valid for the call. Without a filter the brokers name all states and
+            // types.
+            unsafe { sys::rd_kafka_ListConsumerGroups(rk, options, queue) }
+        })?;
+        // SAFETY: the event holds a ListConsumerGroups result; everything is copied out before it ends.
+        unsafe {
+            let result = sys::rd_kafka_event_ListConsumerGroups_result(event.ptr());
+            let groups = items(result, sys::rd_kafka_ListConsumerGroups_result_valid)
+                .iter()
+                .map(|&group| group_listing(group))
+                .collect();
+            let errors = items(result, sys::rd_kafka_ListConsumerGroups_result_errors)
+                .iter()
+                .map(|&error| self.error_of("list groups", error))
+                .collect();
+            Ok((groups, errors))
+        }
+    }
+
     /// Sends one request and waits for its answer. `start` gets the client, the options and the queue that
     /// takes the answer, all valid while it runs. An answer that is an error as a whole becomes the error.
     fn call(
@@ -659,7 +738,7 @@ impl Admin {
 
     /// A call that failed as a whole. A call that merely ran out of time is explained by what the
     /// connections reported meanwhile: that is how refused credentials show.
-    fn failure(&self, what: &str, error: Err_t, why: &str) -> Error {
+    pub(super) fn failure(&self, what: &str, error: Err_t, why: &str) -> Error {
         match (error, self.context.trouble()) {
             (
                 Err_t::RD_KAFKA_RESP_ERR__TIMED_OUT | Err_t::RD_KAFKA_RESP_ERR__TRANSPORT,
@@ -752,8 +831,8 @@ const LATEST: i64 = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i
 const NO_SUCH_RECORD: i64 = -1;
 
 /// What the callbacks of one client know.
-struct Context {
-    cluster: ClusterAlias,
+pub(super) struct Context {
+    pub(super) cluster: ClusterAlias,
     /// What its connections last complained about; cleared by an answer.
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
 }
@@ -766,7 +845,7 @@ impl Context {
             .clone()
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -818,7 +897,7 @@ unsafe extern "C" fn on_error(
 }
 
 /// An object of librdkafka that is ours, with the call that frees it.
-struct Owned<T> {
+pub(super) struct Owned<T> {
     pointer: NonNull<T>,
     destroy: unsafe extern "C" fn(*mut T),
 }
@@ -828,7 +907,7 @@ impl<T> Owned<T> {
     ///
     /// # Safety
     /// The object must be ours, valid, and freed by `destroy` and nothing else.
-    unsafe fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Option<Self> {
+    pub(super) unsafe fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Option<Self> {
         NonNull::new(pointer).map(|pointer| Self { pointer, destroy })
     }
 
@@ -836,12 +915,12 @@ impl<T> Owned<T> {
     ///
     /// # Safety
     /// As [`Owned::new`].
-    unsafe fn some(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Self {
+    pub(super) unsafe fn some(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Self {
         // SAFETY: demanded of the caller.
         unsafe { Self::new(pointer, destroy) }.expect("librdkafka constructors do not return null")
     }
 
-    fn ptr(&self) -> *mut T {
+    pub(super) fn ptr(&self) -> *mut T {
         self.pointer.as_ptr()
     }
 }
@@ -863,16 +942,16 @@ fn pointers<T>(objects: &[Owned<T>]) -> Vec<*mut T> {
 }
 
 /// Room for librdkafka's error texts.
-struct ErrorText([u8; ErrorText::LEN]);
+pub(super) struct ErrorText([u8; ErrorText::LEN]);
 
 impl ErrorText {
-    const LEN: usize = 512;
+    pub(super) const LEN: usize = 512;
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self([0; Self::LEN])
     }
 
-    fn ptr(&mut self) -> *mut c_char {
+    pub(super) fn ptr(&mut self) -> *mut c_char {
         self.0.as_mut_ptr().cast()
     }
 }
@@ -995,14 +1074,42 @@ unsafe fn config_entry(entry: *const sys::rd_kafka_ConfigEntry_t) -> (String, Co
     }
 }
 
+/// # Safety
+/// `group` must be valid.
+unsafe fn group_listing(group: *const sys::rd_kafka_ConsumerGroupListing_t) -> GroupListing {
+    use sys::rd_kafka_consumer_group_state_t::*;
+    use sys::rd_kafka_consumer_group_type_t::*;
+    // SAFETY: demanded of the caller. States and types are librdkafka's own numbers: it translates from the
+    // broker's words.
+    unsafe {
+        GroupListing {
+            group: text(sys::rd_kafka_ConsumerGroupListing_group_id(group)),
+            state: match sys::rd_kafka_ConsumerGroupListing_state(group) {
+                RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY => GroupState::Empty,
+                RD_KAFKA_CONSUMER_GROUP_STATE_STABLE => GroupState::Stable,
+                RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE => GroupState::PreparingRebalance,
+                RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE => GroupState::CompletingRebalance,
+                RD_KAFKA_CONSUMER_GROUP_STATE_DEAD => GroupState::Dead,
+                _ => GroupState::Unknown,
+            },
+            kind: match sys::rd_kafka_ConsumerGroupListing_type(group) {
+                RD_KAFKA_CONSUMER_GROUP_TYPE_CLASSIC => GroupKind::Classic,
+                RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER => GroupKind::Consumer,
+                _ => GroupKind::Unknown,
+            },
+            simple: sys::rd_kafka_ConsumerGroupListing_is_simple_consumer_group(group) == 1,
+        }
+    }
+}
+
 /// Kafka's names and values hold no NUL; one that does is changed into a name that no broker accepts.
-fn c_string(text: &str) -> CString {
+pub(super) fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{FFFD}")).expect("no NUL is left")
 }
 
 /// # Safety
 /// `text` must be null or a valid C string.
-unsafe fn text(text: *const c_char) -> String {
+pub(super) unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
@@ -1012,7 +1119,7 @@ unsafe fn text(text: *const c_char) -> String {
 
 /// # Safety
 /// `first` must be null or the start of `len` values that outlive the slice.
-unsafe fn slice<'a, T>(first: *const T, len: usize) -> &'a [T] {
+pub(super) unsafe fn slice<'a, T>(first: *const T, len: usize) -> &'a [T] {
     if first.is_null() {
         return &[];
     }
@@ -1024,7 +1131,7 @@ unsafe fn slice<'a, T>(first: *const T, len: usize) -> &'a [T] {
 ///
 /// # Safety
 /// `result` must be valid, and outlive the slice.
-unsafe fn items<'a, R, T>(
+pub(super) unsafe fn items<'a, R, T>(
     result: *const R,
     getter: unsafe extern "C" fn(*const R, *mut usize) -> *mut *const T,
 ) -> &'a [*const T] {
@@ -1040,13 +1147,13 @@ unsafe fn is_error(error: *const sys::rd_kafka_error_t) -> bool {
     !error.is_null() && unsafe { sys::rd_kafka_error_code(error) } != Err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
-fn describe(error: Err_t) -> String {
+pub(super) fn describe(error: Err_t) -> String {
     // SAFETY: returns a static text for every code.
     unsafe { text(sys::rd_kafka_err2str(error)) }
 }
 
 /// librdkafka's timeouts: at least 1 ms, since 0 and below have meanings of their own.
-fn milliseconds(duration: Duration) -> c_int {
+pub(super) fn milliseconds(duration: Duration) -> c_int {
     c_int::try_from(duration.as_millis()).unwrap_or(c_int::MAX).max(1)
 }
 

@@ -263,6 +263,15 @@ impl ClusterConnection {
         c
     }
 
+    /// Client for the positions of many groups. A consumer, though it never joins or reads: librdkafka
+    /// follows a null pointer when another kind of client is told that a coordinator has moved (issue 5040).
+    pub fn group_admin(&self, client_id: &str) -> ClientConfig {
+        let mut c = self.admin(client_id);
+        c.set("group.id", client_id);
+        c.set("enable.auto.commit", "false");
+        c
+    }
+
     fn base(&self, client_id: &str) -> ClientConfig {
         let mut c = ClientConfig::new();
         c.set_log_level(RDKafkaLogLevel::Info);

@@ -110,6 +110,26 @@ pub fn code(side: Side, error: K) -> Code {
     }
 }
 
+/// What an error means that came while a group of the user's was read, written or deleted, where that differs
+/// from [`code`]. The broker answers "unknown member" to a commit from outside a group that has members.
+pub fn group_code(side: Side, error: K) -> Code {
+    use Side::*;
+    match (error, side) {
+        (K::GroupAuthorizationFailed | K::TopicAuthorizationFailed, Source) => Code::SourceGroupNotAuthorized,
+        (K::GroupAuthorizationFailed | K::TopicAuthorizationFailed, Target) => Code::TargetGroupNotAuthorized,
+        (
+            K::UnknownMemberId
+            | K::IllegalGeneration
+            | K::RebalanceInProgress
+            | K::NonEmptyGroup
+            | K::StaleMemberEpoch
+            | K::FencedMemberEpoch,
+            Target,
+        ) => Code::TargetGroupActive,
+        (error, side) => code(side, error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +166,30 @@ mod tests {
         for error in [K::ProducerFenced, K::InvalidProducerEpoch, K::Fenced] {
             assert_eq!(code(Side::Target, error), Code::TargetFenced);
         }
+    }
+
+    #[test]
+    fn a_group_that_has_members_or_is_not_ours_to_see_is_told_apart_from_a_cluster_in_trouble() {
+        assert_eq!(
+            group_code(Side::Target, K::UnknownMemberId),
+            Code::TargetGroupActive
+        );
+        assert_eq!(
+            group_code(Side::Target, K::NonEmptyGroup),
+            Code::TargetGroupActive
+        );
+        assert_eq!(
+            group_code(Side::Source, K::GroupAuthorizationFailed),
+            Code::SourceGroupNotAuthorized
+        );
+        assert_eq!(
+            group_code(Side::Target, K::TopicAuthorizationFailed),
+            Code::TargetGroupNotAuthorized
+        );
+        assert_eq!(
+            group_code(Side::Source, K::OperationTimedOut),
+            Code::SourceUnreachable
+        );
     }
 
     #[test]

@@ -106,6 +106,21 @@ pub struct GroupOffset {
     pub metadata: String,
 }
 
+/// A position of a consumer group with its leader epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct GroupCommit {
+    /// Topic.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+    /// The next offset to read.
+    pub offset: i64,
+    /// What the group stored with it.
+    pub metadata: String,
+    /// Of the last record read, if the group told.
+    pub leader_epoch: Option<i32>,
+}
+
 /// A record to write with the Java producer.
 #[derive(Clone, Debug, Default)]
 pub struct NewRecord {
@@ -273,6 +288,33 @@ pub fn set_group_offset(bootstrap: &str, group: &str, topic: &str, partition: i3
         "command": "set_group_offset", "bootstrap": bootstrap, "group": group,
         "topic": topic, "partition": partition, "offset": offset,
     }))
+}
+
+/// Positions of a consumer group with their leader epochs, in order of topic and partition.
+pub fn group_commits(bootstrap: &str, group: &str) -> Vec<GroupCommit> {
+    must(json!({"command": "group_commits", "bootstrap": bootstrap, "group": group}))
+}
+
+/// Writes a position as a consumer that assigns itself its partition does: the group has no members.
+pub fn assign_and_commit(bootstrap: &str, group: &str, commit: &GroupCommit) {
+    must(json!({
+        "command": "assign_and_commit", "bootstrap": bootstrap, "group": group,
+        "topic": commit.topic, "partition": commit.partition, "offset": commit.offset,
+        "metadata": commit.metadata, "leader_epoch": commit.leader_epoch,
+    }))
+}
+
+/// Joins a group with a consumer that stays until [`leave_group`]; it has read and committed when this returns.
+/// `protocol` is Kafka's `group.protocol`, `classic` or `consumer`.
+pub fn join_group(bootstrap: &str, group: &str, topic: &str, protocol: &str) {
+    must(json!({
+        "command": "join_group", "bootstrap": bootstrap, "group": group, "topic": topic, "protocol": protocol,
+    }))
+}
+
+/// Ends the member of [`join_group`]; it has left when this returns.
+pub fn leave_group(bootstrap: &str, group: &str) {
+    must(json!({"command": "leave_group", "bootstrap": bootstrap, "group": group}))
 }
 
 /// Writes records and answers their offsets. `compression` is Kafka's word, `none`, `gzip`, `lz4`…

@@ -111,6 +111,10 @@ public final class Oracle {
             case "group_offsets" -> groupOffsets();
             case "set_group_offset" -> done(admin().alterConsumerGroupOffsets(text("group"),
                     Map.of(partition(), new OffsetAndMetadata(request.get("offset").asLong()))).all());
+            case "group_commits" -> groupCommits();
+            case "assign_and_commit" -> assignAndCommit();
+            case "join_group" -> joinGroup();
+            case "leave_group" -> leaveGroup();
             case "produce" -> produce();
             case "transaction" -> transaction();
             case "transactional_load" -> transactionalLoad();
@@ -443,6 +447,80 @@ public final class Oracle {
                         .put("offset", e.getValue().offset())
                         .put("metadata", e.getValue().metadata()));
         return out;
+    }
+
+    /** As {@link #groupOffsets}, with the leader epoch. */
+    private JsonNode groupCommits() throws Exception {
+        var offsets = admin().listConsumerGroupOffsets(text("group")).partitionsToOffsetAndMetadata().get();
+        JsonNode commits = groupOffsets();
+        commits.forEach(commit -> {
+            var partition = new TopicPartition(commit.get("topic").asText(), commit.get("partition").asInt());
+            ((ObjectNode) commit).put("leader_epoch", offsets.get(partition).leaderEpoch().orElse(null));
+        });
+        return commits;
+    }
+
+    private KafkaConsumer<byte[], byte[]> member(Map<String, Object> more) {
+        var settings = clientSettings();
+        settings.put("group.id", text("group"));
+        settings.put("enable.auto.commit", false);
+        settings.put("auto.offset.reset", "earliest");
+        settings.put("allow.auto.create.topics", false);
+        settings.putAll(more);
+        return new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+    }
+
+    /** A position written by a consumer that assigns itself its partition, without membership. */
+    private JsonNode assignAndCommit() {
+        try (var consumer = member(Map.of())) {
+            consumer.assign(List.of(partition()));
+            JsonNode epoch = request.get("leader_epoch");
+            consumer.commitSync(Map.of(partition(), new OffsetAndMetadata(
+                    request.get("offset").asLong(),
+                    epoch.isNull() ? Optional.empty() : Optional.of(epoch.asInt()),
+                    text("metadata"))));
+        }
+        return JSON.nullNode();
+    }
+
+    private record Member(KafkaConsumer<byte[], byte[]> consumer, Thread thread) {}
+
+    private static final Map<String, Member> MEMBERS = new ConcurrentHashMap<>();
+
+    /** Joins with a consumer that stays until {@code leave_group}; answers once it has read and committed. */
+    private JsonNode joinGroup() throws Exception {
+        var consumer = member(Map.of("group.protocol", text("protocol")));
+        consumer.subscribe(List.of(topic()));
+        var deadline = System.nanoTime() + 60_000_000_000L;
+        while (consumer.assignment().isEmpty()) {
+            consumer.poll(POLL);
+            if (System.nanoTime() > deadline) {
+                throw new IllegalStateException("no assignment within 60 s");
+            }
+        }
+        // Of an empty partition, too.
+        consumer.assignment().forEach(consumer::position);
+        consumer.commitSync();
+        var thread = new Thread(() -> {
+            try (consumer) {
+                while (true) {
+                    consumer.poll(POLL);
+                }
+            } catch (org.apache.kafka.common.errors.WakeupException e) {
+                // It has left.
+            }
+        });
+        thread.setDaemon(true);
+        thread.start();
+        MEMBERS.put(text("bootstrap") + " " + text("group"), new Member(consumer, thread));
+        return JSON.nullNode();
+    }
+
+    private JsonNode leaveGroup() throws Exception {
+        var member = MEMBERS.remove(text("bootstrap") + " " + text("group"));
+        member.consumer.wakeup();
+        member.thread.join();
+        return JSON.nullNode();
     }
 
     // ---- writing
