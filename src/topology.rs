@@ -136,6 +136,12 @@ pub struct FlowSpec {
     pub throttle: Throttle,
     /// How the target's topics follow the source's.
     pub config_sync: ConfigSyncSpec,
+    /// Consumer groups whose positions are translated.
+    pub groups: Selection,
+    /// How their positions reach the target.
+    pub offset_sync: OffsetSyncSpec,
+    /// MM2's heartbeats.
+    pub heartbeats: HeartbeatSpec,
 }
 
 /// `provenance:`
@@ -207,6 +213,36 @@ pub struct ConfigSyncSpec {
     pub exclude: Vec<String>,
     /// Replication factor of new topics; `None`: the source's, capped by the target's live brokers.
     pub replication_factor: Option<i32>,
+}
+
+/// `offset_sync:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetSyncSpec {
+    /// Time between passes. Default 5 s.
+    pub interval: Duration,
+    /// Whether positions are committed on the target. Default yes.
+    pub write_groups: bool,
+    /// Whether groups that causeway created on the target go when they are deleted on the source. Default no.
+    pub delete_groups: bool,
+    /// Whether MM2's checkpoints are written. Default yes.
+    pub checkpoints: bool,
+    /// Whether MM2's offset syncs are written, on the target. Default yes.
+    pub offset_syncs: bool,
+    /// Age at which the offset map is thinned. Default 30 days.
+    pub map_retention: Duration,
+    /// Bytes at which the offset map is thinned from its oldest side. Default 256 MiB.
+    pub map_bytes: u64,
+}
+
+/// `heartbeats:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatSpec {
+    /// Whether heartbeats are written to the target, and those of the source copied. Default yes.
+    pub enabled: bool,
+    /// Time between heartbeats. Default 1 s.
+    pub interval: Duration,
+    /// Whether they are written to the source, too. Default no.
+    pub on_source: bool,
 }
 
 /// `config_sync.mode:`

@@ -12,7 +12,8 @@ use causeway::kafka::ClusterAlias;
 use causeway::kafka::admin::Admin;
 use causeway::replication_policy::{ReplicationPolicy, Selection};
 use causeway::topology::{
-    Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, OnGap, Provenance, StartFrom, SyncMode, Throttle,
+    Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, HeartbeatSpec, OffsetSyncSpec, OnGap,
+    Provenance, StartFrom, SyncMode, Throttle,
 };
 use regex::Regex;
 
@@ -48,6 +49,24 @@ fn flow(prefix: &str, mode: SyncMode) -> FlowSpec {
             mode,
             exclude: Vec::new(),
             replication_factor: None,
+        },
+        groups: Selection {
+            include: Vec::new(),
+            exclude: Vec::new(),
+        },
+        offset_sync: OffsetSyncSpec {
+            interval: Duration::from_secs(5),
+            write_groups: true,
+            delete_groups: false,
+            checkpoints: true,
+            offset_syncs: true,
+            map_retention: Duration::from_secs(86_400),
+            map_bytes: 1 << 20,
+        },
+        heartbeats: HeartbeatSpec {
+            enabled: true,
+            interval: Duration::from_secs(1),
+            on_source: false,
         },
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::problem::{At, Problems, suggest};
-use super::schema::{Key, Kind, LATER, Presence, REPLICATION};
+use super::schema::{Key, Kind, Presence};
 use super::value;
 use super::yaml::{Entry, Kind as Yaml, Node};
 use crate::kafka::client::Secret;
@@ -137,6 +137,14 @@ impl Section {
     pub fn duration(&self, key: &str) -> Option<Duration> {
         match self.get(key)?.data {
             Data::Duration(duration) => Some(duration),
+            _ => None,
+        }
+    }
+
+    /// Whether something is wanted.
+    pub fn boolean(&self, key: &str) -> Option<bool> {
+        match self.get(key)?.data {
+            Data::Boolean(boolean) => Some(boolean),
             _ => None,
         }
     }
@@ -290,15 +298,9 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, entry: &Entry, table: &'static [Key]) {
-        let later = LATER
-            .iter()
-            .find(|(name, _)| std::ptr::eq(table, REPLICATION) && *name == entry.key);
         self.problems
             .add(entry.key_at, format!("unknown key `{}`", short(&entry.key)))
-            .hint = match later {
-            Some((_, what)) => Some(format!("not available yet: {what}; remove the key")),
-            None => suggest(&entry.key, table.iter().map(|k| k.name)),
-        };
+            .hint = suggest(&entry.key, table.iter().map(|k| k.name));
     }
 
     fn value(&mut self, entry: &Entry, key: &Key) -> Data {

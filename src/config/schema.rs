@@ -407,13 +407,24 @@ pub static REPLICATION: &[Key] = &[
         Optional,
         "How the target's topics follow the source's partitions and settings.",
     ),
-];
-
-/// Keys of `replication:` that this release does not have, and what they will do.
-pub const LATER: &[(&str, &str)] = &[
-    ("groups", "consumer group positions are not translated yet"),
-    ("offset_sync", "offset syncs and checkpoints are not written yet"),
-    ("heartbeats", "heartbeats are not written yet"),
+    key(
+        "groups",
+        Table(GROUPS),
+        Optional,
+        "Consumer groups of the source whose positions are translated.",
+    ),
+    key(
+        "offset_sync",
+        Table(OFFSET_SYNC),
+        Optional,
+        "How group positions reach the target, and how long the offset map is kept.",
+    ),
+    key(
+        "heartbeats",
+        Table(HEARTBEATS),
+        Optional,
+        "MirrorMaker 2's heartbeats: a record per interval that shows that the flow is alive.",
+    ),
 ];
 
 static SELECTION: &[Key] = &[
@@ -423,6 +434,94 @@ static SELECTION: &[Key] = &[
         List(&Pattern),
         Optional,
         "Names left out although included.",
+    ),
+];
+
+static GROUPS: &[Key] = &[
+    key("include", List(&Pattern), Optional, "Group names. Default: all."),
+    key(
+        "exclude",
+        List(&Pattern),
+        Optional,
+        "Group names left out although included. Default: console-consumer-.*, connect-.* and __.*, as MirrorMaker 2.",
+    ),
+];
+
+static OFFSET_SYNC: &[Key] = &[
+    key(
+        "interval",
+        Duration {
+            min: 1_000,
+            max: 3_600_000,
+        },
+        Default("5s"),
+        "Time between two looks at the source's groups. (MirrorMaker 2: 60 s, new groups 600 s.)",
+    ),
+    key(
+        "write_groups",
+        Boolean,
+        Default("true"),
+        "Translated positions are committed on the target, for groups that have no members there. (MirrorMaker 2: sync.group.offsets.enabled, false.)",
+    ),
+    key(
+        "delete_groups",
+        Boolean,
+        Default("false"),
+        "A group that is deleted on the source is deleted on the target, if causeway created it there and it has no members.",
+    ),
+    key(
+        "checkpoints",
+        Boolean,
+        Default("true"),
+        "Translated positions are also written as MirrorMaker 2's checkpoints.",
+    ),
+    key(
+        "offset_syncs",
+        Boolean,
+        Default("true"),
+        "MirrorMaker 2's offset syncs are written, to the target. (MirrorMaker 2: offset-syncs.topic.location, source.)",
+    ),
+    key(
+        "map_retention",
+        Duration {
+            min: 60_000,
+            max: 3_650 * 86_400_000,
+        },
+        Default("720h"),
+        "How long the offset map stays exact. Older positions are translated to a bound.",
+    ),
+    key(
+        "map_bytes",
+        Bytes {
+            min: 1 << 20,
+            max: 1 << 40,
+        },
+        Default("256MiB"),
+        "How large the offset map of the flow may grow before its oldest part is thinned.",
+    ),
+];
+
+static HEARTBEATS: &[Key] = &[
+    key(
+        "enabled",
+        Boolean,
+        Default("true"),
+        "Heartbeats are written to the target, and those of the source are copied whatever topics says.",
+    ),
+    key(
+        "interval",
+        Duration {
+            min: 100,
+            max: 3_600_000,
+        },
+        Default("1s"),
+        "Time between two heartbeats.",
+    ),
+    key(
+        "on_source",
+        Boolean,
+        Default("false"),
+        "Heartbeats are also written to the source and watched until they arrive: the only thing ever written there.",
     ),
 ];
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::config::read::{Data, Section, Value, short};
+use crate::config::read::{Data, Section, Value, anchored, short};
 use crate::config::{At, Config, Problem, Problems, schema, suggest};
 use crate::replication_policy::MAX_TOPIC_LENGTH;
 
@@ -381,6 +381,27 @@ impl Builder<'_> {
                     replication_factor: narrow(sync.number("replication_factor")),
                 }
             },
+            groups: groups(settings.section("groups").unwrap_or(&empty)),
+            offset_sync: {
+                let sync = settings.section("offset_sync").unwrap_or(&empty);
+                OffsetSyncSpec {
+                    interval: sync.duration("interval").unwrap_or_default(),
+                    write_groups: sync.boolean("write_groups").unwrap_or_default(),
+                    delete_groups: sync.boolean("delete_groups").unwrap_or_default(),
+                    checkpoints: sync.boolean("checkpoints").unwrap_or_default(),
+                    offset_syncs: sync.boolean("offset_syncs").unwrap_or_default(),
+                    map_retention: sync.duration("map_retention").unwrap_or_default(),
+                    map_bytes: sync.number("map_bytes").unwrap_or_default(),
+                }
+            },
+            heartbeats: {
+                let heartbeats = settings.section("heartbeats").unwrap_or(&empty);
+                HeartbeatSpec {
+                    enabled: heartbeats.boolean("enabled").unwrap_or_default(),
+                    interval: heartbeats.duration("interval").unwrap_or_default(),
+                    on_source: heartbeats.boolean("on_source").unwrap_or_default(),
+                }
+            },
         }
     }
 
@@ -420,6 +441,26 @@ impl Builder<'_> {
             exclude: patterns(section, "exclude"),
         }
     }
+}
+
+/// MM2's `groups.exclude`.
+const UNWANTED_GROUPS: [&str; 3] = ["console-consumer-.*", "connect-.*", "__.*"];
+
+/// `groups:`, where each list has a default of its own.
+fn groups(section: &Section) -> Selection {
+    let or = |key: &str, otherwise: &[&str]| match section.get(key) {
+        Some(_) => patterns(section, key),
+        None => otherwise.iter().map(|text| pattern(text)).collect(),
+    };
+    Selection {
+        include: or("include", &[".*"]),
+        exclude: or("exclude", &UNWANTED_GROUPS),
+    }
+}
+
+fn pattern(text: &str) -> (String, regex::Regex) {
+    let regex = regex::Regex::new(&anchored(text)).expect("a pattern of ours compiles");
+    (text.to_owned(), regex)
 }
 
 type Pair = (ClusterAlias, ClusterAlias);

@@ -46,6 +46,24 @@ fn flow(
             exclude: vec![],
             replication_factor: None,
         },
+        groups: Selection {
+            include: vec![],
+            exclude: vec![],
+        },
+        offset_sync: OffsetSyncSpec {
+            interval: Duration::from_secs(5),
+            write_groups: true,
+            delete_groups: false,
+            checkpoints: true,
+            offset_syncs: true,
+            map_retention: Duration::from_secs(86_400),
+            map_bytes: 1 << 20,
+        },
+        heartbeats: HeartbeatSpec {
+            enabled: true,
+            interval: Duration::from_secs(1),
+            on_source: false,
+        },
     }
 }
 
