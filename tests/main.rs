@@ -8,6 +8,7 @@ mod convergence;
 mod faults;
 mod harness;
 mod harness_works;
+mod mm2_records;
 mod patterns;
 mod replication;
 mod security;
