@@ -1,10 +1,22 @@
-//! MM2's own classes and causeway understand each other's records.
+//! MM2's own classes and causeway understand each other's records, and its clients find their way on clusters
+//! that causeway writes.
 
-use causeway::kafka::{NextOffset, Offset, Source, Target, TopicPartition};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use causeway::kafka::{ClusterAlias, NextOffset, Offset, Source, Target, TopicPartition};
 use causeway::mm2::connect_offsets::{self, Position, PositionKey};
 use causeway::mm2::{Checkpoint, Heartbeat, KeyValue, OffsetSync};
 
-use crate::harness::oracle::mm2::{self as java, Record};
+use serde_json::Value;
+
+use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::mirror_maker::{self, MirrorMaker, MirrorMakerOptions};
+use crate::harness::oracle::mm2::{self as java, MirrorClient, Record};
+use crate::harness::oracle::{self, Isolation, NewRecord, OracleRecord};
+use crate::harness::{Cluster, Pair, pair, unique, wait_for, wait_until};
 
 fn checkpoint(group: &str, topic: &str, partition: i32, upstream: i64, downstream: i64) -> Checkpoint {
     Checkpoint {
@@ -170,4 +182,383 @@ fn mm2s_store_translates_with_our_syncs() {
         must_read_to_end: true,
     };
     assert_eq!(read_to_end.translate("t", 0, &[10, 50]), [Some(-1), Some(50)]);
+}
+
+/// A record whose bytes are known, in partition 0.
+fn raw(topic: &str, (key, value): KeyValue) -> NewRecord {
+    NewRecord {
+        topic: topic.into(),
+        key: Some(key),
+        value: Some(value),
+        ..NewRecord::default()
+    }
+}
+
+/// MM2's checkpoint connector on syncs that causeway might have written, and MM2's clients on what it emits.
+#[test]
+fn mm2s_checkpoint_task_and_clients_work_on_our_syncs() {
+    let Pair { source, target } = pair();
+    let (here, there) = (source.bootstrap(), target.bootstrap());
+    // Aliases of its own: the internal topics are named after them.
+    let (seoul, busan) = (unique("ck-seoul"), unique("ck-busan"));
+    let (topic, group) = (unique("ck-orders"), unique("ck-group"));
+    let remote = format!("{seoul}.{topic}");
+    source.create_topic(&topic, 1, &[]);
+    target.create_topic(&remote, 1, &[]);
+    let records: Vec<_> = (0..20)
+        .map(|n| NewRecord::new(&topic, 0, &format!("k{n}"), "v"))
+        .collect();
+    oracle::produce(&here, &records, "none");
+    let copies: Vec<_> = (0..30)
+        .map(|n| NewRecord::new(&remote, 0, &format!("k{n}"), "v"))
+        .collect();
+    oracle::produce(&there, &copies, "none");
+    oracle::set_group_offset(&here, &group, &topic, 0, 12);
+
+    let syncs = causeway::mm2::offset_syncs_topic(&ClusterAlias::new(&seoul));
+    target.create_topic(&syncs, 1, &[("cleanup.policy", "compact")]);
+    let written = [(0, 5), (12, 17)].map(|(up, down)| raw(&syncs, sync(&topic, 0, up, down)));
+    oracle::produce(&there, &written, "none");
+    let properties = java::checkpoint_properties(
+        (&seoul, &here),
+        (&busan, &there),
+        &[
+            ("offset-syncs.topic.location", "target"),
+            ("topics", &topic),
+            ("groups", &group),
+        ],
+    );
+    let emitted = java::checkpoint_task(&properties, LONG);
+    let checkpoints = causeway::mm2::checkpoints_topic(&ClusterAlias::new(&seoul));
+    let [emitted] = &emitted[..] else {
+        panic!("one checkpoint, not {emitted:?}");
+    };
+    assert_eq!(
+        (emitted.topic.as_str(), emitted.partition),
+        (checkpoints.as_str(), 0)
+    );
+    let expected = checkpoint(&group, &remote, 0, 12, 17);
+    assert_eq!(
+        Checkpoint::decode(&emitted.record.0, &emitted.record.1),
+        Some(expected.clone())
+    );
+    assert_eq!(expected.encode(), Some(emitted.record.clone()));
+
+    let client = MirrorClient::new(&there, &[]);
+    assert!(client.checkpoint_topics().contains(&checkpoints));
+    oracle::produce(&there, &[raw(&checkpoints, emitted.record.clone())], "none");
+    for positions in [
+        client.translate_offsets(&seoul, &group),
+        client.remote_consumer_offsets(&seoul, &group),
+    ] {
+        let [position] = &positions[..] else {
+            panic!("one position, not {positions:?}");
+        };
+        assert_eq!(
+            (position.topic.as_str(), position.partition, position.offset),
+            (remote.as_str(), 0, 17)
+        );
+    }
+}
+
+/// Two clusters without heartbeats of anybody else; one test at a time has them.
+fn clusters() -> MutexGuard<'static, Pair> {
+    static CLUSTERS: OnceLock<Mutex<Pair>> = OnceLock::new();
+    let clusters = CLUSTERS.get_or_init(|| {
+        thread::scope(|scope| {
+            let source = scope.spawn(|| Cluster::start("mm2-source"));
+            let target = Cluster::start("mm2-target");
+            Mutex::new(Pair {
+                source: source.join().expect("the source cluster starts"),
+                target,
+            })
+        })
+    });
+    let clusters = clusters.lock().unwrap_or_else(PoisonError::into_inner);
+    for cluster in [&clusters.source, &clusters.target] {
+        let names = oracle::topics(&cluster.bootstrap());
+        for name in names.iter().filter(|name| name.ends_with("heartbeats")) {
+            cluster.delete_topic(name);
+        }
+    }
+    clusters
+}
+
+/// A daemon between two clusters, `seoul` and `busan`.
+fn daemon(clusters: &Pair, name: &str, pattern: &str, replication: &str) -> Daemon {
+    let config = clusters_yaml(&[
+        ("seoul", &clusters.source.bootstrap()),
+        ("busan", &clusters.target.bootstrap()),
+    ]);
+    let topology = format!(
+        "name: {name}\npattern: {pattern}\nreplication:\n  topics: {{ include: [{name}.*] }}\n{replication}"
+    );
+    Daemon::start(DaemonOptions::new(config, topology))
+}
+
+const ONE_WAY: &str = "active-standby\nactive: seoul\nstandby: busan";
+const BOTH_WAYS: &str = "active-active\nclusters: [seoul, busan]";
+const LONG: Duration = Duration::from_secs(60);
+
+/// The heartbeats of a flow, as its status tells.
+fn status(status: &Value) -> &Value {
+    &status["flows"][0]["heartbeats"]
+}
+
+fn age(of: &Value) -> Option<f64> {
+    status(of)["age_seconds"].as_f64()
+}
+
+/// A metric of a daemon with one flow.
+fn metric(daemon: &Daemon, name: &str) -> Option<f64> {
+    let (_, text) = daemon.get("/metrics")?;
+    let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn dump(cluster: &Cluster, topic: &str) -> Vec<OracleRecord> {
+    match oracle::try_describe_topic(&cluster.bootstrap(), topic) {
+        Ok(_) => oracle::dump(&cluster.bootstrap(), topic, Isolation::ReadCommitted),
+        Err(_) => vec![],
+    }
+}
+
+/// Waits for some heartbeats in a topic; MM2's class must read each as one with these aliases.
+fn assert_heartbeats(cluster: &Cluster, topic: &str, source: &str, target: &str) {
+    let records = wait_for(&format!("heartbeats in {topic}"), LONG, || {
+        Some(dump(cluster, topic)).filter(|records| 3 <= records.len())
+    });
+    for record in records {
+        let bytes = (record.key.expect("a key"), record.value.expect("a value"));
+        let read = java::decode("heartbeat", &bytes).expect("MM2 understands it");
+        let timestamp = record.timestamp;
+        let (source, target) = (source.to_owned(), target.to_owned());
+        assert_eq!(
+            read,
+            Record::Heartbeat {
+                source,
+                target,
+                timestamp
+            },
+            "{topic}"
+        );
+        assert_eq!(record.partition, 0);
+    }
+    let settings = oracle::topic_configs(&cluster.bootstrap(), topic);
+    assert_eq!(
+        settings.get("cleanup.policy").map(String::as_str),
+        Some("compact")
+    );
+    assert_eq!(oracle::describe_topic(&cluster.bootstrap(), topic).partitions, 1);
+}
+
+#[test]
+fn mm2s_clients_see_one_hop_by_heartbeats_that_we_write_on_both_sides() {
+    for policy in ["default", "identity"] {
+        let clusters = clusters();
+        let (source, target) = (&clusters.source, &clusters.target);
+        let _daemon = daemon(
+            &clusters,
+            &unique("hb-one-way"),
+            ONE_WAY,
+            &format!("  replication_policy: {policy}\n  heartbeats: {{ interval: 200ms, on_source: true }}"),
+        );
+        assert_heartbeats(source, "heartbeats", "busan", "seoul");
+        assert_heartbeats(target, "heartbeats", "seoul", "busan");
+        assert_heartbeats(target, "seoul.heartbeats", "busan", "seoul");
+        let there = target.bootstrap();
+        for client in [
+            MirrorClient::new(&there, &[]),
+            MirrorClient::identity(&there, "seoul"),
+        ] {
+            assert_eq!(client.heartbeat_topics(), ["heartbeats", "seoul.heartbeats"]);
+            assert_eq!(client.upstream_clusters(), ["seoul"]);
+            assert_eq!(client.replication_hops("seoul"), 1);
+            assert_eq!(client.replication_hops("tokyo"), -1);
+        }
+    }
+}
+
+#[test]
+fn mm2s_clients_see_both_clusters_of_an_active_active_pair() {
+    let clusters = clusters();
+    let (source, target) = (&clusters.source, &clusters.target);
+    let _daemon = daemon(
+        &clusters,
+        &unique("hb-both"),
+        BOTH_WAYS,
+        "  heartbeats: { interval: 200ms }",
+    );
+    assert_heartbeats(source, "heartbeats", "busan", "seoul");
+    assert_heartbeats(source, "busan.heartbeats", "seoul", "busan");
+    assert_heartbeats(target, "seoul.heartbeats", "busan", "seoul");
+    for (cluster, other) in [(source, "busan"), (target, "seoul")] {
+        let client = MirrorClient::new(&cluster.bootstrap(), &[]);
+        let mut names = [format!("{other}.heartbeats"), "heartbeats".to_owned()];
+        names.sort();
+        assert_eq!(client.heartbeat_topics(), names);
+        assert_eq!(client.upstream_clusters(), [other]);
+        assert_eq!(client.replication_hops(other), 1);
+    }
+}
+
+/// Every topic of a cluster and where its partitions end.
+fn contents(cluster: &Cluster) -> BTreeMap<String, Vec<i64>> {
+    let here = cluster.bootstrap();
+    let ends = |topic: &String| oracle::end_offsets(&here, topic, Isolation::ReadUncommitted);
+    let topics = oracle::topics(&here).into_iter();
+    topics.map(|topic| (topic.clone(), ends(&topic))).collect()
+}
+
+#[test]
+fn without_on_source_nothing_is_written_to_the_source() {
+    let clusters = clusters();
+    let (source, target) = (&clusters.source, &clusters.target);
+    let name = unique("hb-quiet");
+    source.create_topic(&name, 1, &[]);
+    oracle::produce(&source.bootstrap(), &[NewRecord::new(&name, 0, "k", "v")], "none");
+    let before = contents(source);
+    let daemon = daemon(&clusters, &name, ONE_WAY, "  heartbeats: { interval: 100ms }");
+    let remote = format!("seoul.{name}");
+    wait_until("the record is copied", LONG, || dump(target, &remote).len() == 1);
+    wait_until("ten heartbeats", LONG, || 10 <= dump(target, "heartbeats").len());
+    assert_eq!(contents(source), before);
+    // Nobody writes any there: their age is unknown, and no trouble.
+    let said = daemon.status().expect("the daemon answers");
+    assert!(status(&said).is_object() && age(&said).is_none(), "{said}");
+    assert!(metric(&daemon, "causeway_heartbeat_age_seconds").is_some_and(f64::is_nan));
+}
+
+#[test]
+fn the_age_of_heartbeats_rises_while_the_source_is_away_and_none_is_lost() {
+    let clusters = clusters();
+    let daemon = daemon(
+        &clusters,
+        &unique("hb-age"),
+        ONE_WAY,
+        "  heartbeats: { interval: 200ms, on_source: true }",
+    );
+    let fresh = |status: &Value| age(status).is_some_and(|age| age < 2.0);
+    daemon.wait_for("fresh heartbeats", LONG, fresh);
+    clusters.source.stop();
+    daemon.wait_for("an age of 4 s", LONG, |status| {
+        age(status).is_some_and(|age| 4.0 < age)
+    });
+    let shown = metric(&daemon, "causeway_heartbeat_age_seconds");
+    assert!(shown.is_some_and(|age| 3.0 < age), "{shown:?}");
+    clusters.source.cont();
+    daemon.wait_for("fresh heartbeats again", LONG, fresh);
+    assert_eq!(status(&daemon.status().expect("it answers"))["lost"], 0);
+}
+
+#[test]
+fn heartbeats_that_the_source_lost_are_counted_once() {
+    let clusters = clusters();
+    let source = &clusters.source;
+    // Ten heartbeats a second, of which a part can pass.
+    let daemon = daemon(
+        &clusters,
+        &unique("hb-lost"),
+        ONE_WAY,
+        "  on_gap: continue\n  throttle: { records_per_second: 3 }\n  heartbeats: { interval: 100ms, on_source: true }",
+    );
+    daemon.wait_for("old heartbeats", LONG, |status| {
+        age(status).is_some_and(|age| 8.0 < age)
+    });
+    let end = oracle::end_offsets(&source.bootstrap(), "heartbeats", Isolation::ReadCommitted)[0];
+    oracle::delete_records(&source.bootstrap(), "heartbeats", 0, end);
+    let mut lost = 0;
+    daemon.wait_for("lost heartbeats", LONG, |said| {
+        lost = status(said)["lost"].as_u64().unwrap_or(0);
+        0 < lost
+    });
+    assert!(10 < lost, "{lost}");
+    assert_eq!(
+        metric(&daemon, "causeway_heartbeats_lost_total"),
+        Some(lost as f64)
+    );
+    let copied = dump(&clusters.target, "seoul.heartbeats").len();
+    wait_until("five more heartbeats", LONG, || {
+        copied + 5 <= dump(&clusters.target, "seoul.heartbeats").len()
+    });
+    assert_eq!(status(&daemon.status().expect("it answers"))["lost"], lost);
+}
+
+#[test]
+fn heartbeats_of_a_real_mm2_have_an_age() {
+    let clusters = clusters();
+    // MM2 runs a herder for the opposite direction of every flow, which writes heartbeats even if it copies nothing.
+    let mm2 = MirrorMaker::start(MirrorMakerOptions::new(
+        &[
+            ("seoul", &clusters.source.bootstrap()),
+            ("busan", &clusters.target.bootstrap()),
+        ],
+        &format!(
+            "seoul->busan.enabled = false\nseoul->busan.emit.heartbeats.enabled = false\nbusan->seoul.enabled = false\n{}",
+            mirror_maker::FAST
+        ),
+    ));
+    let daemon = daemon(&clusters, &unique("hb-mm2"), ONE_WAY, "");
+    daemon.wait_for("fresh heartbeats", LONG, |status| {
+        age(status).is_some_and(|age| age < 5.0)
+    });
+    assert_heartbeats(&clusters.target, "seoul.heartbeats", "busan", "seoul");
+    mm2.kill9();
+    daemon.wait_for("an age of 5 s", LONG, |status| {
+        age(status).is_some_and(|age| 5.0 < age)
+    });
+}
+
+/// What MM2 has stored about `topic`, last entry per key.
+fn mm2_positions(target: &Cluster, topic: &str) -> BTreeMap<i32, i64> {
+    let mut positions = BTreeMap::new();
+    let offsets = connect_offsets::offsets_topic(&ClusterAlias::new("seoul"));
+    for record in dump(target, &offsets) {
+        let bytes = record.key.expect("a key");
+        assert_eq!(connect_offsets::partition(&bytes, 5), record.partition);
+        let Some(key) = PositionKey::decode(&bytes) else {
+            continue;
+        };
+        assert_eq!(
+            (key.encode(), key.connector.as_str(), key.cluster.as_str()),
+            (bytes, connect_offsets::SOURCE_CONNECTOR, "seoul")
+        );
+        if let Some(Position::Last(Source(Offset(last)))) = Position::decode(record.value.as_deref())
+            && &*key.topic_partition.topic == topic
+        {
+            positions.insert(key.topic_partition.partition, last);
+        }
+    }
+    positions
+}
+
+#[test]
+fn the_positions_of_a_real_mm2_can_be_read_after_it_was_stopped_or_killed() {
+    let clusters = clusters();
+    let (source, target) = (&clusters.source, &clusters.target);
+    let topic = unique("mm2-orders");
+    source.create_topic(&topic, 2, &[]);
+    let produce = || {
+        let records: Vec<_> = (0..20).map(|n| NewRecord::new(&topic, n % 2, "k", "v")).collect();
+        oracle::produce(&source.bootstrap(), &records, "none");
+    };
+    produce();
+    let mut mm2 = MirrorMaker::start(MirrorMakerOptions::new(
+        &[("seoul", &source.bootstrap()), ("busan", &target.bootstrap())],
+        &format!(
+            "seoul->busan.enabled = true\nseoul->busan.topics = {topic}\nbusan->seoul.emit.heartbeats.enabled = false\n{}",
+            mirror_maker::FAST
+        ),
+    ));
+    let remote = format!("seoul.{topic}");
+    wait_until("MM2 copies", LONG, || dump(target, &remote).len() == 20);
+    wait_until("MM2 stores its positions", LONG, || {
+        mm2_positions(target, &topic) == [(0, 9), (1, 9)].into()
+    });
+    mm2.kill9();
+    produce();
+    mm2.restart();
+    wait_until("MM2 copies", LONG, || 40 <= dump(target, &remote).len());
+    mm2.terminate(LONG);
+    assert_eq!(mm2_positions(target, &topic), [(0, 19), (1, 19)].into());
 }
