@@ -181,6 +181,10 @@ pub fn checkpoint_properties(
 ) -> BTreeMap<String, String> {
     [
         ("name", "MirrorCheckpointConnector"),
+        (
+            "connector.class",
+            "org.apache.kafka.connect.mirror.MirrorCheckpointConnector",
+        ),
         ("source.cluster.alias", source),
         ("source.cluster.bootstrap.servers", source_bootstrap),
         ("target.cluster.alias", target),
