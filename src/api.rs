@@ -160,6 +160,7 @@ mod tests {
             lag_records: None,
             lag_seconds: None,
             config_sync: None,
+            heartbeats: None,
             tasks: Vec::new(),
         };
         DaemonStatus {

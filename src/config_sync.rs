@@ -42,6 +42,7 @@ pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec) -> Result<Reading> 
     let (mut topics, excluded) = replication_policy::select(
         flow.replication_policy,
         &flow.topics,
+        flow.heartbeats.topics,
         &flow.id.source,
         &flow.id.target,
         names.keys().map(String::as_str),

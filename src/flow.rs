@@ -5,6 +5,7 @@
 //!   ├─ Membership (thread)   which tasks are ours          group on the target
 //!   ├─ TaskHandle × n        one OS thread each            copies records
 //!   ├─ sync loop             every config_sync.interval    Syncer → View (what the tasks read)
+//!   ├─ heartbeats            every heartbeats.interval     written on the target, watched end to end
 //!   └─ watch loop            every second                  source ends → lag, status, metrics
 //! ```
 
@@ -23,7 +24,7 @@ use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::{ClusterAlias, TopicId, TopicPartition};
 use crate::metrics::{FlowMetrics, PartitionMetrics};
-use crate::status::{ConfigSyncStatus, FlowStatus};
+use crate::status::{ConfigSyncStatus, FlowStatus, HeartbeatStatus};
 use crate::topology::FlowSpec;
 
 use lag::LagClock;
@@ -32,6 +33,7 @@ use task_thread::{TaskEnd, TaskHandle};
 use throttle::FlowThrottle;
 
 pub mod engine;
+mod heartbeats;
 pub mod lag;
 pub mod membership;
 
@@ -148,6 +150,8 @@ struct Shared {
     ends: BTreeMap<TopicPartition, (i64, Instant)>,
     clocks: BTreeMap<TopicPartition, LagClock>,
     gauges: BTreeMap<TopicPartition, PartitionMetrics>,
+    /// As it was then; only in the daemon that carries them.
+    heartbeats: Option<(HeartbeatStatus, Instant)>,
 }
 
 #[derive(Debug)]
@@ -256,15 +260,19 @@ impl Runner {
         };
         lock(&self.shared).tasks_total = Some(tasks_total);
         let (context, shared, drain) = (self.context.clone(), self.shared.clone(), self.drain.clone());
+        let beats = heartbeats::run(context.clone(), shared.clone(), drain.clone());
+        let beats = tokio::spawn(beats.in_current_span());
         let sync = tokio::spawn(sync::run(context, shared, drain, tasks_total).in_current_span());
         let watch = tokio::spawn(watch::run(self.context.clone(), self.shared.clone()).in_current_span());
         self.own_tasks(tasks_total).await;
         lock(&self.shared).stopped = true;
         watch.abort();
-        if let Err(e) = sync.await
-            && e.is_panic()
-        {
-            lock(&self.shared).panicked = true;
+        for service in [sync, beats] {
+            if let Err(e) = service.await
+                && e.is_panic()
+            {
+                lock(&self.shared).panicked = true;
+            }
         }
     }
 

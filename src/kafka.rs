@@ -9,6 +9,7 @@ pub mod client;
 pub mod codes;
 #[allow(unsafe_code)]
 pub mod consumer;
+pub mod control;
 #[allow(unsafe_code)]
 mod group_admin;
 pub mod groups;

@@ -7,6 +7,7 @@ pub mod status;
 pub mod telemetry;
 pub mod kafka;
 pub mod replication_policy;
+pub mod mm2;
 pub mod offset_map;
 pub mod config;
 pub mod topology;

@@ -103,6 +103,10 @@ definitions! {
         "Changes still wanted after the last pass; NaN before the first.";
     CONFIG_SYNC_LAST_SUCCESS: Gauge, "causeway_config_sync_last_success_timestamp_seconds", "seconds", [],
         "Unix time of the last pass without errors; NaN before the first.";
+    HEARTBEAT_AGE: Gauge, "causeway_heartbeat_age_seconds", "seconds", [],
+        "Age of the newest heartbeat of the source that has arrived on the target; NaN when none is known or watched elsewhere.";
+    HEARTBEATS_LOST: Counter, "causeway_heartbeats_lost_total", "heartbeats", [],
+        "Heartbeats written to the source that have not arrived although later ones have.";
 }
 
 /// The states of `causeway_partitions`, as in [`crate::status::PartitionStatus::state`].
@@ -482,6 +486,41 @@ impl ConfigSyncMetrics {
     }
 }
 
+/// What is recorded about the heartbeats that a flow copies. Dropping it makes their age unknown, because
+/// another daemon may watch them from then on.
+#[derive(Debug)]
+pub struct HeartbeatMetrics {
+    age: Gauge,
+    lost: Counter,
+}
+
+impl HeartbeatMetrics {
+    /// Registers the series of one flow; the age is unknown.
+    pub fn new(flow: &FlowId) -> Self {
+        let labels = flow_labels(flow);
+        Self {
+            age: unknown(HEARTBEAT_AGE, labels.clone()),
+            lost: zero(HEARTBEATS_LOST, labels),
+        }
+    }
+
+    /// The newest one is so many seconds old; `None` is unknown.
+    pub fn age(&self, seconds: Option<f64>) {
+        self.age.set(seconds.unwrap_or(f64::NAN));
+    }
+
+    /// So many more did not arrive.
+    pub fn lost(&self, count: u64) {
+        self.lost.increment(count);
+    }
+}
+
+impl Drop for HeartbeatMetrics {
+    fn drop(&mut self) {
+        self.age(None);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -513,6 +552,7 @@ mod tests {
         PartitionMetrics,
         FlowMetrics,
         ConfigSyncMetrics,
+        HeartbeatMetrics,
     ) {
         let task = TaskMetrics::new(&flow(), 3);
         let topic = task.topic("orders");
@@ -522,6 +562,7 @@ mod tests {
             PartitionMetrics::new(&flow(), "orders", 7),
             FlowMetrics::new(&flow()),
             ConfigSyncMetrics::new(&flow()),
+            HeartbeatMetrics::new(&flow()),
         )
     }
 
@@ -597,7 +638,7 @@ mod tests {
     #[test]
     fn recorded_values_show_under_their_labels() {
         let text = rendered(|| {
-            let (task, topic, _partition, flow, _sync) = every_recorder();
+            let (task, topic, _partition, flow, ..) = every_recorder();
             topic.records_replicated(5, 700);
             task.restart(Code::TargetUnreachable);
             flow.partitions("halted", 2);

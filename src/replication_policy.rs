@@ -86,18 +86,24 @@ impl ReplicationPolicy {
     }
 
     /// Whether a topic is copied to `target`, or why not (MM2 `shouldReplicateTopic`).
-    ///
-    /// MM2 also copies heartbeats topics that the filter does not name; here they are topics like others.
     pub fn should_replicate(
         self,
         topic: &str,
         selection: &Selection,
+        heartbeats: HeartbeatTopics,
         target: &ClusterAlias,
     ) -> Result<(), Exclusion> {
-        if !selection.includes(topic) {
-            Err(Exclusion::NotSelected)
-        } else if let Some(pattern) = selection.excluded_by(topic) {
-            Err(Exclusion::ExcludedBy(pattern.to_owned()))
+        let heartbeats = match self.is_heartbeats_topic(topic) {
+            true => heartbeats,
+            false => HeartbeatTopics::ByFilter,
+        };
+        let filtered = match heartbeats {
+            HeartbeatTopics::Always => Ok(()),
+            HeartbeatTopics::ByFilter => selection.decide(topic),
+            HeartbeatTopics::Elsewhere => Err(Exclusion::HeartbeatsElsewhere),
+        };
+        if filtered.is_err() {
+            filtered
         } else if is_internal_topic(topic) {
             Err(Exclusion::Internal)
         } else if self.is_cycle(topic, target) {
@@ -154,6 +160,27 @@ impl Selection {
     fn includes(&self, name: &str) -> bool {
         self.include.iter().any(|(_, r)| r.is_match(name))
     }
+
+    fn decide(&self, topic: &str) -> Result<(), Exclusion> {
+        if !self.includes(topic) {
+            return Err(Exclusion::NotSelected);
+        }
+        match self.excluded_by(topic) {
+            Some(pattern) => Err(Exclusion::ExcludedBy(pattern.to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a flow copies heartbeats topics, `heartbeats` and what other clusters made of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeartbeatTopics {
+    /// Whatever its filter says (MM2 4.0 `heartbeats.replication.enabled`).
+    Always,
+    /// As its filter says, like any other topic.
+    ByFilter,
+    /// Not at all: another flow between the same clusters does.
+    Elsewhere,
 }
 
 /// Why a topic is not copied.
@@ -163,6 +190,8 @@ pub enum Exclusion {
     NotSelected,
     /// This `exclude`, as written, matches.
     ExcludedBy(String),
+    /// Another flow between the same clusters copies heartbeats.
+    HeartbeatsElsewhere,
     /// A topic of Kafka, of MM2 or of causeway.
     Internal,
     /// Its name says that its records come from the target.
@@ -185,6 +214,9 @@ impl fmt::Display for Exclusion {
         match self {
             Exclusion::NotSelected => f.write_str("no include pattern matches it"),
             Exclusion::ExcludedBy(pattern) => write!(f, "exclude pattern `{pattern}` matches it"),
+            Exclusion::HeartbeatsElsewhere => {
+                f.write_str("another flow between these clusters copies the heartbeats")
+            }
             Exclusion::Internal => f.write_str("it is an internal topic by its name"),
             Exclusion::Cycle => f.write_str("by its name its records come from the target"),
             Exclusion::NameTooLong { len } => {
@@ -209,6 +241,7 @@ impl fmt::Display for Exclusion {
 pub fn select<'a>(
     policy: ReplicationPolicy,
     selection: &Selection,
+    heartbeats: HeartbeatTopics,
     source: &ClusterAlias,
     target: &ClusterAlias,
     topics: impl Iterator<Item = &'a str>,
@@ -220,7 +253,7 @@ pub fn select<'a>(
     for topic in topics {
         let remote = policy.format_remote_topic(source, topic);
         let metric_name = remote.replace('.', "_");
-        let exclusion = match policy.should_replicate(topic, selection, target) {
+        let exclusion = match policy.should_replicate(topic, selection, heartbeats, target) {
             Err(exclusion) => Some(exclusion),
             Ok(()) if remote.len() > MAX_TOPIC_LENGTH => Some(Exclusion::NameTooLong { len: remote.len() }),
             Ok(()) => taken
@@ -303,8 +336,11 @@ mod tests {
     fn cycles_are_found_as_mm2_finds_them() {
         let target = alias("target");
         let all = selection(&[".*"], &[]);
-        let copied =
-            |policy: ReplicationPolicy, topic: &str| policy.should_replicate(topic, &all, &target).is_ok();
+        let copied = |policy: ReplicationPolicy, topic: &str| {
+            policy
+                .should_replicate(topic, &all, HeartbeatTopics::ByFilter, &target)
+                .is_ok()
+        };
         for topic in [
             "target.topic1",
             "target.source.topic1",
@@ -321,6 +357,39 @@ mod tests {
         }
         for topic in ["topic1", "source.topic1", "heartbeats", "source.heartbeats"] {
             assert!(copied(Default, topic) && copied(Identity, topic), "{topic}");
+        }
+    }
+
+    /// The oracle is MM2's own `MirrorSourceConnectorTest`: `testReplicatesHeartbeatsByDefault`, `…DespiteFilter`,
+    /// `testDoesNotReplicateHeartbeatsWhenDisabled`, `…WhenDisabledButFilterAllows`.
+    #[test]
+    fn heartbeats_are_copied_as_mm2_copies_them() {
+        use HeartbeatTopics::{Always, ByFilter, Elsewhere};
+        let (all, nothing) = (selection(&[".*"], &[]), selection(&[".*"], &[".*"]));
+        for policy in [Default, Identity] {
+            let copied = |topic, selection, heartbeats| {
+                policy
+                    .should_replicate(topic, selection, heartbeats, &alias("busan"))
+                    .is_ok()
+            };
+            for topic in ["heartbeats", "us-west.heartbeats"] {
+                assert!(
+                    copied(topic, &all, Always) && copied(topic, &nothing, Always),
+                    "{topic}"
+                );
+                assert!(
+                    copied(topic, &all, ByFilter) && !copied(topic, &nothing, ByFilter),
+                    "{topic}"
+                );
+                assert!(!copied(topic, &all, Elsewhere), "{topic}");
+            }
+            assert!(!copied("busan.heartbeats", &all, Always));
+            for topic in ["us-west_heartbeats", "orders"] {
+                assert!(
+                    !copied(topic, &nothing, Always) && copied(topic, &all, Elsewhere),
+                    "{topic}"
+                );
+            }
         }
     }
 
@@ -346,6 +415,7 @@ mod tests {
         let (copied, excluded) = select(
             Default,
             &selection(&["a.b", "busan.t", "__x", "skip", "x+"], &["sk.p"]),
+            HeartbeatTopics::Always,
             &alias("seoul"),
             &alias("busan"),
             names.into_iter(),

@@ -41,6 +41,8 @@ pub struct FlowStatus {
     pub lag_seconds: Option<f64>,
     /// The last pass of the config syncer seen here.
     pub config_sync: Option<ConfigSyncStatus>,
+    /// The heartbeats of the flow; absent when another daemon or flow carries them.
+    pub heartbeats: Option<HeartbeatStatus>,
     /// The tasks owned by this daemon.
     pub tasks: Vec<TaskStatus>,
 }
@@ -60,6 +62,18 @@ pub struct ConfigSyncStatus {
     pub warnings: Vec<String>,
     /// Source topics that are not copied although a filter could have meant them: topic → reason.
     pub excluded: BTreeMap<String, String>,
+}
+
+/// The heartbeats of a flow, in the daemon that owns its task 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeartbeatStatus {
+    /// Age of the newest heartbeat of the source that has arrived on the target, by its own timestamp;
+    /// unknown while none has.
+    pub age_seconds: Option<f64>,
+    /// Heartbeats written to the source by this daemon that have not arrived although later ones have.
+    pub lost: u64,
+    /// Why a heartbeat could not be written, with code and advice.
+    pub errors: Vec<String>,
 }
 
 /// One task in this daemon.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::kafka::ClusterAlias;
-use crate::replication_policy::ReplicationPolicy;
+use crate::replication_policy::{HeartbeatTopics, ReplicationPolicy};
 
 mod load;
 mod proof;
@@ -243,6 +243,9 @@ pub struct HeartbeatSpec {
     pub interval: Duration,
     /// Whether they are written to the source, too. Default no.
     pub on_source: bool,
+    /// Which of the source's heartbeats topics are copied. Of several flows between the same clusters one
+    /// carries the heartbeats.
+    pub topics: HeartbeatTopics,
 }
 
 /// `config_sync.mode:`

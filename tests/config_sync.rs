@@ -10,7 +10,7 @@ use causeway::config_sync::{self, Change, Pass, Plan, Syncer};
 use causeway::error::Side;
 use causeway::kafka::ClusterAlias;
 use causeway::kafka::admin::Admin;
-use causeway::replication_policy::{ReplicationPolicy, Selection};
+use causeway::replication_policy::{HeartbeatTopics, ReplicationPolicy, Selection};
 use causeway::topology::{
     Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, HeartbeatSpec, OffsetSyncSpec, OnGap,
     Provenance, StartFrom, SyncMode, Throttle,
@@ -67,6 +67,7 @@ fn flow(prefix: &str, mode: SyncMode) -> FlowSpec {
             enabled: true,
             interval: Duration::from_secs(1),
             on_source: false,
+            topics: HeartbeatTopics::ByFilter,
         },
     }
 }

@@ -9,6 +9,7 @@ mod faults;
 mod groups;
 mod harness;
 mod harness_works;
+mod mm2_records;
 mod patterns;
 mod replication;
 mod security;

@@ -11,7 +11,7 @@ use causeway::metrics;
 const LAYERS: &[&[&str]] = &[
     &["error", "status", "telemetry"],
     &["kafka"],
-    &["replication_policy", "offset_map"],
+    &["mm2", "offset_map", "replication_policy"],
     &["config"],
     &["topology"],
     &["config_sync", "metrics"],

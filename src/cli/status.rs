@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::table::{count, table};
 use super::{Outcome, OutputFormat, failed};
-use crate::status::{ConfigSyncStatus, DaemonStatus, FlowStatus, PartitionStatus, TaskStatus};
+use crate::status::{
+    ConfigSyncStatus, DaemonStatus, FlowStatus, HeartbeatStatus, PartitionStatus, TaskStatus,
+};
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -92,6 +94,12 @@ fn flow_block(flow: &FlowStatus, all: bool) -> String {
     for warning in sync.iter().flat_map(|it| &it.warnings) {
         line("", &format!("warning: {warning}"));
     }
+    if let Some(it) = &flow.heartbeats {
+        line("heartbeats", &heartbeats(it));
+        for error in &it.errors {
+            line("", &format!("error: {error}"));
+        }
+    }
     let total = flow
         .tasks_total
         .map_or("unknown".into(), |total| total.to_string());
@@ -121,6 +129,17 @@ fn config_sync(sync: &ConfigSyncStatus) -> String {
                 age(since)
             ))
     )
+}
+
+fn heartbeats(heartbeats: &HeartbeatStatus) -> String {
+    let newest = match heartbeats.age_seconds {
+        None => "none of the source's has arrived".to_owned(),
+        Some(seconds) => format!("newest arrived is {} old", age(seconds)),
+    };
+    match heartbeats.lost {
+        0 => newest,
+        lost => format!("{newest}, {lost} lost"),
+    }
 }
 
 fn tasks(tasks: &[TaskStatus]) -> String {
@@ -284,6 +303,11 @@ mod tests {
                     errors: vec!["orders: T201".into()],
                     ..ConfigSyncStatus::default()
                 }),
+                heartbeats: Some(HeartbeatStatus {
+                    age_seconds: Some(0.42),
+                    lost: 3,
+                    errors: vec!["T205".into()],
+                }),
                 tasks: vec![TaskStatus {
                     task: 2,
                     state: "running".into(),
@@ -306,6 +330,8 @@ korea-dr seoul->busan: degraded (exactly_once)
   lag          unknown
   config sync  apply, last pass 2.1s ago, 1 change pending
                error: orders: T201
+  heartbeats   newest arrived is 0.4s old, 3 lost
+               error: T205
   tasks        1 of 4 here
     TASK  STATE    IN FLIGHT  PARTITIONS           WAITING FOR  REASON
     2     running  12.0 KiB   1 halted, 2 running  throttled

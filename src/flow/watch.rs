@@ -11,7 +11,7 @@ use super::{FlowContext, Shared, blocking, lock};
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::OffsetSpec;
 use crate::metrics::{PARTITION_STATES, PartitionMetrics};
-use crate::status::FlowStatus;
+use crate::status::{FlowStatus, HeartbeatStatus};
 use crate::topology::Delivery;
 
 /// How often source ends are asked for and the status is put together.
@@ -155,6 +155,13 @@ pub(super) fn status(context: &FlowContext, shared: &Shared, now: Instant) -> Fl
                 .map(|at| now.saturating_duration_since(at).as_secs_f64());
             status.seconds_since_last_pass = since;
             status
+        }),
+        heartbeats: shared.heartbeats.as_ref().map(|(status, at)| {
+            let since = now.saturating_duration_since(*at).as_secs_f64();
+            HeartbeatStatus {
+                age_seconds: status.age_seconds.map(|age| age + since),
+                ..status.clone()
+            }
         }),
         tasks,
     }

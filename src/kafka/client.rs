@@ -247,6 +247,21 @@ impl ClusterConnection {
         c
     }
 
+    /// Producer of control records: few, small, and worth nothing once they are old.
+    pub fn control_producer(&self, client_id: &str) -> ClientConfig {
+        let mut c = self.base(client_id);
+        self.pass_through(&mut c, &self.producer);
+        for (key, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("allow.auto.create.topics", "false"),
+            ("message.timeout.ms", "10000"),
+        ] {
+            c.set(key, value);
+        }
+        c
+    }
+
     /// Keeps a producer's batches within `bytes`: a target counts whole batches against a topic's
     /// `max.message.bytes`. A record larger than that still makes a batch of its own.
     pub fn limit_batches(c: &mut ClientConfig, bytes: u64) {
@@ -402,6 +417,18 @@ mod tests {
                 ("enable.idempotence", "true"),
                 ("acks", "all"),
                 ("transactional.id", "id"),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_control_producer_reorders_nothing_and_creates_no_topic() {
+        assert_set(
+            &cluster().control_producer("t"),
+            &[
+                ("enable.idempotence", "true"),
+                ("acks", "all"),
+                ("allow.auto.create.topics", "false"),
             ],
         );
     }

@@ -46,6 +46,11 @@ pub fn load(
         problems.extend(found);
         loaded.extend(topology.map(|(_, topology)| (path, topology)));
     }
+    share_heartbeats(
+        loaded
+            .iter_mut()
+            .flat_map(|(_, placed)| &mut placed.topology.flows),
+    );
     if sound {
         problems.extend(refusals(&loaded));
     }
@@ -64,6 +69,31 @@ pub fn load(
 struct Placed {
     topology: Topology,
     flows_at: Vec<At>,
+}
+
+/// Of the flows between two clusters one carries the heartbeats for all, the first that writes them to the
+/// source or else the first that has them enabled: what a flow copies beyond its filter no other may write, too.
+fn share_heartbeats<'a>(flows: impl Iterator<Item = &'a mut FlowSpec>) {
+    let mut by_pair: BTreeMap<_, Vec<&mut FlowSpec>> = BTreeMap::new();
+    for flow in flows {
+        let pair = (flow.id.source.clone(), flow.id.target.clone());
+        by_pair.entry(pair).or_default().push(flow);
+    }
+    for mut flows in by_pair.into_values() {
+        let on_source = |flow: &&mut FlowSpec| flow.heartbeats.enabled && flow.heartbeats.on_source;
+        let carrier = flows
+            .iter()
+            .position(|flow| on_source(&flow))
+            .or_else(|| flows.iter().position(|flow| flow.heartbeats.enabled));
+        let Some(carrier) = carrier else {
+            continue;
+        };
+        flows.remove(carrier);
+        for flow in flows {
+            flow.heartbeats.enabled = false;
+            flow.heartbeats.topics = HeartbeatTopics::Elsewhere;
+        }
+    }
 }
 
 /// Loops and double writers over all files.
@@ -396,8 +426,13 @@ impl Builder<'_> {
             },
             heartbeats: {
                 let heartbeats = settings.section("heartbeats").unwrap_or(&empty);
+                let enabled = heartbeats.boolean("enabled").unwrap_or_default();
                 HeartbeatSpec {
-                    enabled: heartbeats.boolean("enabled").unwrap_or_default(),
+                    enabled,
+                    topics: match enabled {
+                        true => HeartbeatTopics::Always,
+                        false => HeartbeatTopics::ByFilter,
+                    },
                     interval: heartbeats.duration("interval").unwrap_or_default(),
                     on_source: heartbeats.boolean("on_source").unwrap_or_default(),
                 }

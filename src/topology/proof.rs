@@ -12,7 +12,9 @@
 //! - all its flows keep the name and write the origin: then a record that goes round was produced on the
 //!   cycle, or came in under a name that a flow of the cycle also writes, which is a double writer.
 //!
-//! Names that end in `heartbeats` get a prefix from both policies, so they cannot loop.
+//! Names that end in `heartbeats` get a prefix from both policies, so they cannot loop. A flow may copy some
+//! beyond its filter; only flows between the same clusters could write the same ones, and of those only one
+//! copies any (`load`).
 //!
 //! **Double writers.** Two flows into one cluster are refused when some name can come out of both.
 //!

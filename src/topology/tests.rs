@@ -250,3 +250,36 @@ flows:
         }
     );
 }
+
+#[test]
+fn one_flow_between_two_clusters_carries_the_heartbeats() {
+    use HeartbeatTopics::{Always, ByFilter, Elsewhere};
+    let file = |name: &str, heartbeats: &str| {
+        format!(
+            "name: {name}\npattern: active-active\nclusters: [seoul, busan]\nreplication:\n  topics: {{ include: [{name}] }}\n{heartbeats}"
+        )
+    };
+    let carriers = |files: &[&str]| -> Vec<_> {
+        let files: Vec<String> = files
+            .iter()
+            .zip(["a", "b", "c"])
+            .map(|(heartbeats, name)| file(name, heartbeats))
+            .collect();
+        let texts: Vec<&str> = files.iter().map(String::as_str).collect();
+        let loaded = topologies(CLUSTERS, &texts).unwrap();
+        let flows = loaded.iter().flat_map(|it| &it.flows);
+        flows
+            .filter(|it| it.id.source.as_str() == "seoul")
+            .map(|it| (it.heartbeats.enabled, it.heartbeats.topics))
+            .collect()
+    };
+    let off = "  heartbeats: { enabled: false }";
+    let on_source = "  heartbeats: { on_source: true }";
+    assert_eq!(carriers(&[""]), [(true, Always)]);
+    assert_eq!(carriers(&[off, off]), [(false, ByFilter); 2]);
+    assert_eq!(carriers(&["", ""]), [(true, Always), (false, Elsewhere)]);
+    assert_eq!(
+        carriers(&[off, "", on_source]),
+        [(false, Elsewhere), (false, Elsewhere), (true, Always)]
+    );
+}

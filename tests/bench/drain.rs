@@ -1,14 +1,11 @@
 //! Copying a backlog: how fast, and what it costs the copier alone, optionally beside MirrorMaker 2 tuned
 //! for throughput. All data is there before a copier starts.
 
-use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::figure::Figure;
-use crate::harness::kafka::classpath;
+use crate::harness::mirror_maker::{MirrorMaker, MirrorMakerOptions};
 use crate::harness::oracle::{self, Digest, Isolation};
-use crate::harness::process::{Process, Scratch};
 use crate::harness::{load, wait_until};
 use crate::rig::{DELIVERIES, Ends, Rig, cpu_time, machine_cpu_time, proc_status};
 
@@ -52,12 +49,21 @@ pub fn run(numbers: &[u64], mm2: bool) -> Vec<Figure> {
         figures.push(Figure::new(format!("{delivery}: exit code"), code.into(), "").at_most(0.0));
     }
     if mm2 {
-        let copier = Mm2::start(&job.rig);
+        let copier = MirrorMaker::start(MirrorMakerOptions {
+            memory: "2g".to_owned(),
+            ..MirrorMakerOptions::new(
+                &[
+                    ("seoul", &job.rig.source.bootstrap()),
+                    ("busan", &job.rig.target.bootstrap()),
+                ],
+                &format!("{MM2_SETTINGS}\nseoul->busan.topics = {TOPIC}"),
+            )
+        });
         let remote = format!("seoul.{TOPIC}");
         let ends = Ends::new(&job.rig.target.bootstrap(), &remote, PARTITIONS);
         let all = i64::try_from(records).expect("a count of records");
         let copied = || ends.sum() == all;
-        let mm2 = job.measure("MM2 tuned", &remote, copier.process.pid(), copied, &mut figures);
+        let mm2 = job.measure("MM2 tuned", &remote, copier.pid(), copied, &mut figures);
         for (delivery, causeway) in DELIVERIES.iter().zip(per_second) {
             let name = format!("{delivery}: records per CPU second, times MM2's");
             figures.push(Figure::new(name, causeway / mm2, "x"));
@@ -160,39 +166,6 @@ impl Job {
     }
 }
 
-/// MirrorMaker 2 in dedicated mode from the jars of the brokers.
-struct Mm2 {
-    // Before the directory: a process is dropped before what it writes to.
-    process: Process,
-    _directory: Scratch,
-}
-
-impl Mm2 {
-    fn start(rig: &Rig) -> Self {
-        let directory = Scratch::new("mm2");
-        let settings = directory.path().join("mm2.properties");
-        let text = format!(
-            "clusters = seoul, busan\n\
-             seoul.bootstrap.servers = {}\n\
-             busan.bootstrap.servers = {}\n{MM2_SETTINGS}\n\
-             seoul->busan.topics = {TOPIC}\n",
-            rig.source.bootstrap(),
-            rig.target.bootstrap()
-        );
-        fs::write(&settings, text).expect("the directory is ours");
-        let mut java = Command::new("java");
-        java.args(["-Xmx2g", "-XX:+UseG1GC", "-cp"])
-            .arg(classpath())
-            .arg("org.apache.kafka.connect.mirror.MirrorMaker")
-            .arg(settings)
-            .current_dir(directory.path());
-        Self {
-            process: Process::start(&java, &directory.path().join("mm2.log")),
-            _directory: directory,
-        }
-    }
-}
-
 /// MM2 for throughput: only data is copied, in large polls, fetches and batches. One choice, not the best of a sweep.
 const MM2_SETTINGS: &str = "\
 seoul->busan.enabled = true
@@ -204,13 +177,6 @@ seoul->busan.sync.group.offsets.enabled = false
 seoul->busan.sync.topic.configs.enabled = false
 seoul->busan.sync.topic.acls.enabled = false
 tasks.max = 4
-replication.factor = 1
-checkpoints.topic.replication.factor = 1
-heartbeats.topic.replication.factor = 1
-offset-syncs.topic.replication.factor = 1
-offset.storage.replication.factor = 1
-status.storage.replication.factor = 1
-config.storage.replication.factor = 1
 seoul.consumer.isolation.level = read_committed
 seoul.consumer.auto.offset.reset = earliest
 seoul.consumer.max.poll.records = 5000

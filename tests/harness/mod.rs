@@ -10,6 +10,7 @@
 pub mod daemon;
 pub mod kafka;
 pub mod load;
+pub mod mirror_maker;
 pub mod oracle;
 pub mod process;
 

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use super::kafka::{classpath, repository};
 
+pub mod mm2;
+
 /// Which records a reader sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

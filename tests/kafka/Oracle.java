@@ -3,11 +3,16 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.BufferedReader;
+import java.io.ByteArrayOutputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.OutputStream;
+import java.io.PrintStream;
 import java.lang.reflect.Field;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.security.DigestOutputStream;
@@ -22,6 +27,8 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
@@ -41,12 +48,31 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.clients.producer.internals.BuiltInPartitioner;
+import org.apache.kafka.common.MessageFormatter;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.connect.connector.ConnectorContext;
+import org.apache.kafka.connect.errors.RetriableException;
+import org.apache.kafka.connect.json.JsonConverter;
+import org.apache.kafka.connect.mirror.Checkpoint;
+import org.apache.kafka.connect.mirror.Heartbeat;
+import org.apache.kafka.connect.mirror.MirrorCheckpointConnector;
+import org.apache.kafka.connect.mirror.MirrorCheckpointTask;
+import org.apache.kafka.connect.mirror.MirrorClient;
+import org.apache.kafka.connect.mirror.MirrorUtils;
+import org.apache.kafka.connect.mirror.OffsetSync;
+import org.apache.kafka.connect.mirror.OffsetSyncStore;
+import org.apache.kafka.connect.mirror.RemoteClusterUtils;
+import org.apache.kafka.connect.mirror.formatters.CheckpointFormatter;
+import org.apache.kafka.connect.mirror.formatters.HeartbeatFormatter;
+import org.apache.kafka.connect.mirror.formatters.OffsetSyncFormatter;
+import org.apache.kafka.connect.source.SourceRecord;
+import org.apache.kafka.connect.source.SourceTaskContext;
 
 /**
  * The independent witness of the tests: reads, writes and administers clusters with Kafka's own Java client,
@@ -118,6 +144,21 @@ public final class Oracle {
             case "produce" -> produce();
             case "transaction" -> transaction();
             case "transactional_load" -> transactionalLoad();
+            case "mm2_encode" -> mm2Encode();
+            case "mm2_decode" -> mm2Decode();
+            case "mm2_format" -> mm2Format();
+            case "connect_offset" -> connectOffset();
+            case "offset_sync_store" -> offsetSyncStore();
+            case "mm2_checkpoint_task" -> checkpointTask();
+            case "translate_offsets" -> groupPositions(RemoteClusterUtils.translateOffsets(
+                    mirrorClientProperties(), text("source"), text("group"), CLIENT_TIMEOUT));
+            case "remote_consumer_offsets" -> mirrorClient(client ->
+                    groupPositions(client.remoteConsumerOffsets(text("group"), text("source"), CLIENT_TIMEOUT)));
+            case "replication_hops" -> mirrorClient(client ->
+                    JSON.getNodeFactory().numberNode(client.replicationHops(text("source"))));
+            case "upstream_clusters" -> mirrorClient(client -> sorted(client.upstreamClusters()));
+            case "heartbeat_topics" -> mirrorClient(client -> sorted(client.heartbeatTopics()));
+            case "checkpoint_topics" -> mirrorClient(client -> sorted(client.checkpointTopics()));
             default -> throw new IllegalArgumentException("unknown command: " + text("command"));
         };
     }
@@ -437,16 +478,7 @@ public final class Oracle {
 
     private JsonNode groupOffsets() throws Exception {
         var offsets = admin().listConsumerGroupOffsets(text("group")).partitionsToOffsetAndMetadata().get();
-        ArrayNode out = JSON.createArrayNode();
-        offsets.entrySet().stream()
-                .filter(e -> e.getValue() != null)
-                .sorted(Comparator.comparing(e -> e.getKey().topic() + " " + e.getKey().partition()))
-                .forEach(e -> out.addObject()
-                        .put("topic", e.getKey().topic())
-                        .put("partition", e.getKey().partition())
-                        .put("offset", e.getValue().offset())
-                        .put("metadata", e.getValue().metadata()));
-        return out;
+        return groupPositions(offsets);
     }
 
     /** As {@link #groupOffsets}, with the leader epoch. */
@@ -633,5 +665,231 @@ public final class Oracle {
             }
         }
         return JSON.createObjectNode().put("committed", committed).put("aborted", aborted);
+    }
+
+    // ---- MM2's own classes
+
+    private static final Duration CLIENT_TIMEOUT = Duration.ofSeconds(10);
+
+    /** Calls what is not public, as MM2's classes call each other. */
+    private static Object call(Class<?> type, Object object, String name, Class<?>[] types, Object... arguments)
+            throws Exception {
+        Method method = type.getDeclaredMethod(name, types);
+        method.setAccessible(true);
+        try {
+            return method.invoke(object, arguments);
+        } catch (InvocationTargetException e) {
+            throw e.getCause() instanceof Exception cause ? cause : e;
+        }
+    }
+
+    private static Object call(Object object, String name) throws Exception {
+        return call(object.getClass(), object, name, new Class<?>[0]);
+    }
+
+    private static ConsumerRecord<byte[], byte[]> raw(JsonNode record) {
+        return new ConsumerRecord<>("any", 0, 0, bytes(record.get("key")), bytes(record.get("value")));
+    }
+
+    private static ObjectNode keyValue(byte[] key, byte[] value) {
+        return JSON.createObjectNode().put("key", hex(key)).put("value", hex(value));
+    }
+
+    /** One of MM2's three records as its class writes it. */
+    private JsonNode mm2Encode() throws Exception {
+        Object record = switch (text("kind")) {
+            case "heartbeat" -> new Heartbeat(text("source"), text("target"), request.get("timestamp").asLong());
+            case "checkpoint" -> new Checkpoint(text("group"), partition(), request.get("upstream").asLong(),
+                    request.get("downstream").asLong(), text("metadata"));
+            default -> new OffsetSync(
+                    partition(), request.get("upstream").asLong(), request.get("downstream").asLong());
+        };
+        return keyValue((byte[]) call(record, "recordKey"), (byte[]) call(record, "recordValue"));
+    }
+
+    /** What MM2's class reads from a record; the names are those of the request of mm2_encode. */
+    private JsonNode mm2Decode() {
+        var record = raw(request);
+        ObjectNode out = JSON.createObjectNode().put("kind", text("kind"));
+        switch (text("kind")) {
+            case "heartbeat" -> {
+                var it = Heartbeat.deserializeRecord(record);
+                out.put("source", it.sourceClusterAlias())
+                        .put("target", it.targetClusterAlias())
+                        .put("timestamp", it.timestamp());
+            }
+            case "checkpoint" -> {
+                var it = Checkpoint.deserializeRecord(record);
+                out.put("group", it.consumerGroupId())
+                        .put("topic", it.topicPartition().topic())
+                        .put("partition", it.topicPartition().partition())
+                        .put("upstream", it.upstreamOffset())
+                        .put("downstream", it.downstreamOffset())
+                        .put("metadata", it.metadata());
+            }
+            default -> {
+                var it = OffsetSync.deserializeRecord(record);
+                out.put("topic", it.topicPartition().topic())
+                        .put("partition", it.topicPartition().partition())
+                        .put("upstream", it.upstreamOffset())
+                        .put("downstream", it.downstreamOffset());
+            }
+        }
+        return out;
+    }
+
+    /** What kafka-console-consumer prints with MM2's formatter. */
+    private JsonNode mm2Format() throws IOException {
+        MessageFormatter formatter = switch (text("kind")) {
+            case "heartbeat" -> new HeartbeatFormatter();
+            case "checkpoint" -> new CheckpointFormatter();
+            default -> new OffsetSyncFormatter();
+        };
+        var out = new ByteArrayOutputStream();
+        try (formatter; var print = new PrintStream(out, true, StandardCharsets.UTF_8)) {
+            formatter.writeTo(raw(request), print);
+        }
+        return JSON.getNodeFactory().textNode(out.toString(StandardCharsets.UTF_8).strip());
+    }
+
+    /**
+     * A position as Connect stores it: what MirrorSourceTask hands over, through OffsetStorageWriter's converter,
+     * and the partition among {@code partitions} that the default partitioner chooses.
+     */
+    private JsonNode connectOffset() throws Exception {
+        try (var converter = new JsonConverter()) {
+            converter.configure(Map.of("schemas.enable", false), true);
+            Object wrapped = call(MirrorUtils.class, null, "wrapPartition",
+                    new Class<?>[] {TopicPartition.class, String.class}, partition(), text("cluster"));
+            byte[] key = converter.fromConnectData("any", null, List.of(text("connector"), wrapped));
+            byte[] value = converter.fromConnectData(
+                    "any", null, MirrorUtils.wrapOffset(request.get("offset").asLong()));
+            int partition = BuiltInPartitioner.partitionForKey(key, request.get("partitions").asInt());
+            return keyValue(key, value).put("partition", partition);
+        }
+    }
+
+    /**
+     * MM2's store of offset syncs, fed with records: those of {@code startup} while it reads its topic for the
+     * first time, those of {@code live} after. Answers the translation of each of {@code offsets}: null where it
+     * has none, −1 where the offset is older than its oldest sync.
+     */
+    private JsonNode offsetSyncStore() throws Exception {
+        var constructor = OffsetSyncStore.class.getDeclaredConstructor();
+        constructor.setAccessible(true);
+        try (OffsetSyncStore store = constructor.newInstance()) {
+            set(store, "initializationMustReadToEnd", request.get("must_read_to_end").asBoolean());
+            for (JsonNode record : request.get("startup")) {
+                call(OffsetSyncStore.class, store, "handleRecord",
+                        new Class<?>[] {ConsumerRecord.class}, raw(record));
+            }
+            set(store, "readToEnd", true);
+            for (JsonNode record : request.get("live")) {
+                call(OffsetSyncStore.class, store, "handleRecord",
+                        new Class<?>[] {ConsumerRecord.class}, raw(record));
+            }
+            ArrayNode out = JSON.createArrayNode();
+            for (JsonNode offset : request.get("offsets")) {
+                OptionalLong translated = store.translateDownstream("any", partition(), offset.asLong());
+                out.add(translated.isPresent() ? (Long) translated.getAsLong() : null);
+            }
+            return out;
+        }
+    }
+
+    private static void set(OffsetSyncStore store, String name, boolean value) throws Exception {
+        Field field = OffsetSyncStore.class.getDeclaredField(name);
+        field.setAccessible(true);
+        field.setBoolean(store, value);
+    }
+
+    /** A context that MM2's connectors hold and, where they run alone, have nothing to ask of. */
+    private static <T> T nobody(Class<T> type) {
+        return type.cast(Proxy.newProxyInstance(type.getClassLoader(), new Class<?>[] {type}, (p, method, a) -> null));
+    }
+
+    /**
+     * MM2's checkpoint connector and its task, alone, with the connector's {@code properties}; the syncs and the
+     * copies may be anybody's. Answers the records of its first poll that has some, none after timeout_ms. With
+     * sync.group.offsets.enabled the task also moves the groups on the target, as it does while it polls.
+     */
+    private JsonNode checkpointTask() throws Exception {
+        var connector = new MirrorCheckpointConnector();
+        connector.initialize(nobody(ConnectorContext.class));
+        connector.start(stringMap(request.get("properties")));
+        long deadline = System.nanoTime() + request.get("timeout_ms").asLong() * 1_000_000;
+        try {
+            var configs = List.<Map<String, String>>of();
+            while (configs.isEmpty()) {
+                try {
+                    configs = connector.taskConfigs(1);
+                } catch (RetriableException e) {
+                    // It has not listed the groups yet.
+                }
+                if (configs.isEmpty()) {
+                    if (System.nanoTime() > deadline) {
+                        return JSON.createArrayNode();
+                    }
+                    Thread.sleep(50);
+                }
+            }
+            var task = new MirrorCheckpointTask();
+            task.initialize(nobody(SourceTaskContext.class));
+            task.start(configs.get(0));
+            try {
+                List<SourceRecord> records = null;
+                while ((records == null || records.isEmpty()) && System.nanoTime() < deadline) {
+                    records = task.poll();
+                }
+                ArrayNode out = JSON.createArrayNode();
+                for (SourceRecord record : records == null ? List.<SourceRecord>of() : records) {
+                    out.add(keyValue((byte[]) record.key(), (byte[]) record.value())
+                            .put("topic", record.topic())
+                            .put("partition", record.kafkaPartition())
+                            .put("timestamp", record.timestamp()));
+                }
+                return out;
+            } finally {
+                task.stop();
+            }
+        } finally {
+            connector.stop();
+        }
+    }
+
+    /** What an application that fails over would configure; {@code properties} says more, such as the policy. */
+    private Map<String, Object> mirrorClientProperties() {
+        var properties = new HashMap<String, Object>(stringMap(request.get("properties")));
+        properties.put("bootstrap.servers", text("bootstrap"));
+        return properties;
+    }
+
+    private interface Question {
+        JsonNode ask(MirrorClient client) throws Exception;
+    }
+
+    private JsonNode mirrorClient(Question question) throws Exception {
+        try (var client = new MirrorClient(mirrorClientProperties())) {
+            return question.ask(client);
+        }
+    }
+
+    private static JsonNode sorted(Set<String> names) {
+        return JSON.valueToTree(names.stream().sorted().toList());
+    }
+
+    private static JsonNode groupPositions(Map<TopicPartition, OffsetAndMetadata> offsets) {
+        ArrayNode out = JSON.createArrayNode();
+        offsets.entrySet().stream()
+                .filter(e -> e.getValue() != null)
+                .sorted(Comparator.comparing(
+                                (Map.Entry<TopicPartition, OffsetAndMetadata> e) -> e.getKey().topic())
+                        .thenComparing(e -> e.getKey().partition()))
+                .forEach(e -> out.addObject()
+                        .put("topic", e.getKey().topic())
+                        .put("partition", e.getKey().partition())
+                        .put("offset", e.getValue().offset())
+                        .put("metadata", e.getValue().metadata()));
+        return out;
     }
 }

@@ -63,6 +63,7 @@ fn flow(
             enabled: true,
             interval: Duration::from_secs(1),
             on_source: false,
+            topics: HeartbeatTopics::ByFilter,
         },
     }
 }
@@ -339,7 +340,7 @@ fn spread(
             let FlowId { source, target, .. } = &flow.id;
             if flow
                 .replication_policy
-                .should_replicate(&copy.topic, &flow.topics, target)
+                .should_replicate(&copy.topic, &flow.topics, flow.heartbeats.topics, target)
                 .is_err()
             {
                 continue;

@@ -1,0 +1,118 @@
+//! MirrorMaker 2 itself, in dedicated mode, from the jars of the brokers.
+
+use std::fmt::Write;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use super::kafka::classpath;
+use super::process::{Process, Scratch};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct MirrorMakerOptions {
+    /// `mm2.properties`, whole.
+    pub properties: String,
+    /// Most heap, in Java's words.
+    pub memory: String,
+}
+
+/// What a cluster of one broker needs.
+const SINGLE_BROKER: &[&str] = &[
+    "replication.factor",
+    "checkpoints.topic.replication.factor",
+    "heartbeats.topic.replication.factor",
+    "offset-syncs.topic.replication.factor",
+    "offset.storage.replication.factor",
+    "status.storage.replication.factor",
+    "config.storage.replication.factor",
+];
+
+/// Settings with which MM2 does soon what it does every minute or ten by default, for tests that wait for it.
+/// Positions are still flushed by the interval; only the interval is short.
+pub const FAST: &str = "\
+refresh.topics.interval.seconds = 1
+refresh.groups.interval.seconds = 1
+emit.checkpoints.interval.seconds = 1
+sync.group.offsets.interval.seconds = 1
+sync.topic.configs.interval.seconds = 1
+consumer.poll.timeout.ms = 100
+offset.flush.interval.ms = 1000
+offset.storage.partitions = 5
+status.storage.partitions = 1
+scheduled.rebalance.max.delay.ms = 0";
+
+impl MirrorMakerOptions {
+    /// Clusters by alias and bootstrap servers, each of one broker, and the rest of the properties.
+    pub fn new(clusters: &[(&str, &str)], settings: &str) -> Self {
+        let aliases: Vec<_> = clusters.iter().map(|(alias, _)| *alias).collect();
+        let mut properties = format!("clusters = {}\n", aliases.join(", "));
+        for (alias, bootstrap) in clusters {
+            let _ = writeln!(properties, "{alias}.bootstrap.servers = {bootstrap}");
+        }
+        for key in SINGLE_BROKER {
+            let _ = writeln!(properties, "{key} = 1");
+        }
+        let _ = writeln!(properties, "{settings}");
+        Self {
+            properties,
+            memory: "512m".to_owned(),
+        }
+    }
+}
+
+/// A running MirrorMaker 2. Killed when dropped or when this process ends.
+pub struct MirrorMaker {
+    command: Command,
+    // Before the directory: a process is dropped before what it writes to.
+    process: Process,
+    directory: Scratch,
+}
+
+impl MirrorMaker {
+    /// Writes the properties and starts it; does not wait for anything.
+    pub fn start(options: MirrorMakerOptions) -> Self {
+        let directory = Scratch::new("mm2");
+        let settings = directory.path().join("mm2.properties");
+        fs::write(&settings, &options.properties).expect("the directory is ours");
+        let mut java = Command::new("java");
+        java.arg(format!("-Xmx{}", options.memory))
+            .args(["-XX:+UseG1GC", "-Xshare:auto", "-cp"])
+            .arg(classpath())
+            .arg("org.apache.kafka.connect.mirror.MirrorMaker")
+            .arg(settings)
+            .current_dir(directory.path());
+        Self {
+            process: Process::start(&java, &directory.path().join("mm2.log")),
+            command: java,
+            directory,
+        }
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Kills it: positions of up to `offset.flush.interval.ms` are lost.
+    pub fn kill9(&self) {
+        self.process.kill9();
+    }
+
+    /// Asks it to stop in good order, which flushes its positions, and waits.
+    pub fn terminate(&self, timeout: Duration) {
+        self.process.signal("TERM");
+        self.process.wait(timeout);
+    }
+
+    /// Starts it again with the same properties, after it has ended by itself or not.
+    pub fn restart(&mut self) {
+        self.process.kill9();
+        self.process = Process::start(&self.command, &self.directory.path().join("mm2.log"));
+    }
+
+    /// The process: signals, memory, CPU time, log.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
