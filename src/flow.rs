@@ -35,8 +35,8 @@ use throttle::FlowThrottle;
 pub mod engine;
 mod heartbeats;
 pub mod lag;
+pub mod map_reader;
 pub mod membership;
-
 pub mod progress;
 mod session;
 pub mod slot;
