@@ -159,6 +159,7 @@ mod tests {
             tasks_total: Some(4),
             lag_records: None,
             lag_seconds: None,
+            groups: None,
             config_sync: None,
             heartbeats: None,
             tasks: Vec::new(),

@@ -5,6 +5,7 @@
 //!   ├─ Membership (thread)   which tasks are ours          group on the target
 //!   ├─ TaskHandle × n        one OS thread each            copies records
 //!   ├─ sync loop             every config_sync.interval    Syncer → View (what the tasks read)
+//!   ├─ positions             every offset_sync.interval    groups, checkpoints, upkeep of the offset map
 //!   ├─ heartbeats            every heartbeats.interval     written on the target, watched end to end
 //!   └─ watch loop            every second                  source ends → lag, status, metrics
 //! ```
@@ -22,9 +23,10 @@ use tracing::{Instrument, debug, error, info, warn};
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::client::{ClusterConnection, TaskMemory};
+use crate::kafka::groups::GroupProcess;
 use crate::kafka::{ClusterAlias, TopicId, TopicPartition};
 use crate::metrics::{FlowMetrics, PartitionMetrics};
-use crate::status::{ConfigSyncStatus, FlowStatus, HeartbeatStatus};
+use crate::status::{ConfigSyncStatus, FlowStatus, GroupSyncStatus, HeartbeatStatus};
 use crate::topology::FlowSpec;
 
 use lag::LagClock;
@@ -37,6 +39,7 @@ mod heartbeats;
 pub mod lag;
 pub mod map_reader;
 pub mod membership;
+mod positions;
 pub mod progress;
 mod session;
 pub mod slot;
@@ -71,6 +74,8 @@ pub struct FlowContext {
     pub metrics: FlowMetrics,
     /// Which alias leads to which cluster, over all flows of this daemon.
     pub clusters: Arc<ClusterIds>,
+    /// Where calls about group positions are made, for all flows of this daemon.
+    pub group_process: Arc<GroupProcess>,
     /// The partitions that can be copied; replaced as a whole by the sync loop.
     pub view: ArcSwapOption<View>,
 }
@@ -150,6 +155,8 @@ struct Shared {
     ends: BTreeMap<TopicPartition, (i64, Instant)>,
     clocks: BTreeMap<TopicPartition, LagClock>,
     gauges: BTreeMap<TopicPartition, PartitionMetrics>,
+    /// Only in the daemon that writes them.
+    groups: Option<GroupSyncStatus>,
     /// As it was then; only in the daemon that carries them.
     heartbeats: Option<(HeartbeatStatus, Instant)>,
 }
@@ -177,6 +184,7 @@ impl Flow {
         memory: TaskMemory,
         instance: &str,
         clusters: Arc<ClusterIds>,
+        group_process: Arc<GroupProcess>,
     ) -> Result<Self> {
         let client_id = spec.id.group();
         let context = Arc::new(FlowContext {
@@ -185,6 +193,7 @@ impl Flow {
             throttle: FlowThrottle::new(spec.throttle),
             metrics: FlowMetrics::new(&spec.id),
             clusters,
+            group_process,
             view: ArcSwapOption::empty(),
             spec,
             source,
@@ -262,12 +271,14 @@ impl Runner {
         let (context, shared, drain) = (self.context.clone(), self.shared.clone(), self.drain.clone());
         let beats = heartbeats::run(context.clone(), shared.clone(), drain.clone());
         let beats = tokio::spawn(beats.in_current_span());
+        let positions = positions::run(context.clone(), shared.clone(), drain.clone(), tasks_total);
+        let positions = tokio::spawn(positions.in_current_span());
         let sync = tokio::spawn(sync::run(context, shared, drain, tasks_total).in_current_span());
         let watch = tokio::spawn(watch::run(self.context.clone(), self.shared.clone()).in_current_span());
         self.own_tasks(tasks_total).await;
         lock(&self.shared).stopped = true;
         watch.abort();
-        for service in [sync, beats] {
+        for service in [sync, beats, positions] {
             if let Err(e) = service.await
                 && e.is_panic()
             {

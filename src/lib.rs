@@ -13,6 +13,7 @@ pub mod config;
 pub mod topology;
 pub mod metrics;
 pub mod config_sync;
+pub mod group_sync;
 pub mod flow;
 pub mod supervisor;
 pub mod api;

@@ -103,6 +103,14 @@ definitions! {
         "Changes still wanted after the last pass; NaN before the first.";
     CONFIG_SYNC_LAST_SUCCESS: Gauge, "causeway_config_sync_last_success_timestamp_seconds", "seconds", [],
         "Unix time of the last pass without errors; NaN before the first.";
+    GROUP_SYNC_PASSES: Counter, "causeway_group_sync_passes_total", "passes", [],
+        "Looks at the source's consumer groups.";
+    GROUP_SYNC_ERRORS: Counter, "causeway_group_sync_errors_total", "errors", [],
+        "Questions and writes about group positions that failed.";
+    GROUP_STALENESS: Gauge, "causeway_group_staleness_seconds", "seconds", ["group"],
+        "Time since the group's positions on the target were last those of the source; NaN when unknown or written elsewhere.";
+    OFFSET_MAP_BYTES: Gauge, "causeway_offset_map_bytes", "bytes", [],
+        "Keys and values of the offset map in force; NaN when unknown or kept elsewhere.";
     HEARTBEAT_AGE: Gauge, "causeway_heartbeat_age_seconds", "seconds", [],
         "Age of the newest heartbeat of the source that has arrived on the target; NaN when none is known or watched elsewhere.";
     HEARTBEATS_LOST: Counter, "causeway_heartbeats_lost_total", "heartbeats", [],
@@ -483,6 +491,65 @@ impl ConfigSyncMetrics {
     /// A pass ended without errors at this Unix time, in seconds.
     pub fn last_success(&self, unix_seconds: f64) {
         self.last_success.set(unix_seconds);
+    }
+}
+
+/// What is recorded about the positions of groups. Dropping it makes the gauges unknown, because another daemon
+/// may write them from then on.
+#[derive(Debug)]
+pub struct GroupSyncMetrics {
+    labels: Vec<Label>,
+    passes: Counter,
+    errors: Counter,
+    map_bytes: Gauge,
+    staleness: BTreeMap<String, Gauge>,
+}
+
+impl GroupSyncMetrics {
+    /// Registers the series of one flow.
+    pub fn new(flow: &FlowId) -> Self {
+        let labels = flow_labels(flow);
+        Self {
+            passes: zero(GROUP_SYNC_PASSES, labels.clone()),
+            errors: zero(GROUP_SYNC_ERRORS, labels.clone()),
+            map_bytes: unknown(OFFSET_MAP_BYTES, labels.clone()),
+            staleness: BTreeMap::new(),
+            labels,
+        }
+    }
+
+    /// A look at the groups ended, with so many errors.
+    pub fn pass(&self, errors: u64) {
+        self.passes.increment(1);
+        self.errors.increment(errors);
+    }
+
+    /// The positions of a group on the target were right so many seconds ago; `None` is unknown.
+    pub fn staleness(&mut self, group: &str, seconds: Option<f64>) {
+        let gauge = match self.staleness.get(group) {
+            Some(gauge) => gauge,
+            None => {
+                let labels = with(&self.labels, [("group", group.to_owned())]);
+                self.staleness
+                    .entry(group.to_owned())
+                    .or_insert(unknown(GROUP_STALENESS, labels))
+            }
+        };
+        gauge.set(seconds.unwrap_or(f64::NAN));
+    }
+
+    /// The offset map takes so many bytes.
+    pub fn map_bytes(&self, bytes: usize) {
+        self.map_bytes.set(bytes as f64);
+    }
+}
+
+impl Drop for GroupSyncMetrics {
+    fn drop(&mut self) {
+        self.map_bytes.set(f64::NAN);
+        for gauge in self.staleness.values() {
+            gauge.set(f64::NAN);
+        }
     }
 }
 

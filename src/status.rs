@@ -41,6 +41,9 @@ pub struct FlowStatus {
     pub lag_seconds: Option<f64>,
     /// The last pass of the config syncer seen here.
     pub config_sync: Option<ConfigSyncStatus>,
+    /// The positions of consumer groups; absent when another daemon writes them.
+    #[serde(default)]
+    pub groups: Option<GroupSyncStatus>,
     /// The heartbeats of the flow; absent when another daemon or flow carries them.
     pub heartbeats: Option<HeartbeatStatus>,
     /// The tasks owned by this daemon.
@@ -62,6 +65,37 @@ pub struct ConfigSyncStatus {
     pub warnings: Vec<String>,
     /// Source topics that are not copied although a filter could have meant them: topic → reason.
     pub excluded: BTreeMap<String, String>,
+}
+
+/// The positions of consumer groups, in the daemon that owns task 0 of the flow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupSyncStatus {
+    /// Age of the last complete look at the groups; unknown before the first.
+    pub seconds_since_last_pass: Option<f64>,
+    /// By name: the source's groups that have positions in copied topics.
+    pub groups: BTreeMap<String, GroupStatus>,
+    /// What failed in the last look, with code and advice.
+    pub errors: Vec<String>,
+}
+
+/// One consumer group of the source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// `written`, `translated` (not written: `write_groups: false`), `active` (it has members on the target and
+    /// is left alone), `failed`, `unknown`.
+    pub state: String,
+    /// Why it is not written.
+    pub reason: Option<String>,
+    /// Partitions with positions that were last written.
+    pub partitions: u64,
+    /// Of these, held at the end of what is copied.
+    pub held: u64,
+    /// Of these, in a part of the offset map that was thinned.
+    pub bounded: u64,
+    /// Of these, without a position on the target.
+    pub untranslated: u64,
+    /// Time since its positions on the target were last those of the source; unknown before the first.
+    pub staleness_seconds: Option<f64>,
 }
 
 /// The heartbeats of a flow, in the daemon that owns its task 0.

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::flow::{ClusterIds, Flow};
 use crate::kafka::client::TaskMemory;
+use crate::kafka::groups::GroupProcess;
 use crate::status::DaemonStatus;
 use crate::topology::FlowSpec;
 
@@ -50,6 +51,7 @@ impl Supervisor {
         let tasks: u64 = flows.iter().map(|flow| u64::from(flow.tasks)).sum();
         let memory = task_memory(config.memory_budget, tasks);
         let clusters = Arc::new(ClusterIds::default());
+        let group_process = Arc::new(GroupProcess::new());
         let mut started = Vec::with_capacity(flows.len());
         for spec in flows {
             let cluster = |alias| {
@@ -67,6 +69,7 @@ impl Supervisor {
                 memory,
                 &config.instance,
                 clusters.clone(),
+                group_process.clone(),
             )?);
         }
         Ok(Self {

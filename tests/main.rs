@@ -11,6 +11,7 @@ mod harness;
 mod harness_works;
 mod mm2_records;
 mod patterns;
+mod positions;
 mod replication;
 mod security;
 mod tidy;

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["mm2", "offset_map", "replication_policy"],
     &["config"],
     &["topology"],
-    &["config_sync", "metrics"],
+    &["config_sync", "group_sync", "metrics"],
     &["flow"],
     &["supervisor"],
     &["api"],

@@ -303,6 +303,7 @@ mod tests {
                     errors: vec!["orders: T201".into()],
                     ..ConfigSyncStatus::default()
                 }),
+                groups: None,
                 heartbeats: Some(HeartbeatStatus {
                     age_seconds: Some(0.42),
                     lost: 3,

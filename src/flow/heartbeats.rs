@@ -255,8 +255,9 @@ impl Writer {
         let (key, value) = heartbeat.encode().expect("aliases are short");
         producer.send(
             HEARTBEATS_TOPIC,
+            0,
             &key,
-            &value,
+            Some(&value),
             timestamp,
             timestamp.cast_unsigned(),
         )

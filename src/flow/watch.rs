@@ -156,6 +156,7 @@ pub(super) fn status(context: &FlowContext, shared: &Shared, now: Instant) -> Fl
             status.seconds_since_last_pass = since;
             status
         }),
+        groups: shared.groups.clone(),
         heartbeats: shared.heartbeats.as_ref().map(|(status, at)| {
             let since = now.saturating_duration_since(*at).as_secs_f64();
             HeartbeatStatus {

@@ -1,4 +1,4 @@
-//! A producer of control records: few, small, asked about one by one. They go to partition 0 of their topic.
+//! A producer of control records: few, small, asked about one by one.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -68,16 +68,26 @@ impl ControlProducer {
         }
     }
 
-    /// Enqueues a record with this timestamp, in milliseconds since 1970; `number` comes back with its answer.
+    /// Enqueues a record, or a tombstone, with this timestamp, in milliseconds since 1970; `number` comes back with its answer.
     ///
     /// # Errors
     /// When the record cannot be enqueued; there is no answer to it then.
-    pub fn send(&self, topic: &str, key: &[u8], value: &[u8], timestamp: i64, number: u64) -> Result<()> {
-        let record = BaseRecord::with_opaque_to(topic, Box::new(number))
-            .partition(0)
+    pub fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        key: &[u8],
+        value: Option<&[u8]>,
+        timestamp: i64,
+        number: u64,
+    ) -> Result<()> {
+        let mut record = BaseRecord::with_opaque_to(topic, Box::new(number))
+            .partition(partition)
             .key(key)
-            .payload(value)
             .timestamp(timestamp);
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
         self.producer.send(record).map_err(|(error, _)| {
             let why = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
             self.error(topic, why)

@@ -1,0 +1,571 @@
+//! The positions of consumer groups, by the owner of task 0: translated every interval, written to the target's
+//! groups and as MM2's checkpoints, with MM2's offset syncs beside them; and the upkeep of the offset map, which
+//! only this reader sees as a whole.
+//!
+//! ```text
+//!  source: groups ──▶ committed ──▶ translate ──▶ target: groups without members, checkpoints
+//!                                      ▲
+//!  target: offset map ──▶ MapReader ───┤
+//!                ▲                     ╰──▶ merge, thin, offset syncs
+//!                ╰──────────────────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::map_reader::MapReader;
+use super::task_thread::task_of;
+use super::{ADMIN_TIMEOUT, FlowContext, Shared, View, lock};
+use crate::error::{Code, Error, Result, Side};
+use crate::group_sync::{self, Group};
+use crate::kafka::admin::{GroupState, NewTopic, OffsetSpec};
+use crate::kafka::control::ControlProducer;
+use crate::kafka::groups::{Groups, Positions};
+use crate::kafka::{NextOffset, Offset, Source, Target, TopicPartition};
+use crate::metrics::GroupSyncMetrics;
+use crate::mm2::{self, Checkpoint, OffsetSync};
+use crate::offset_map::{Edit, PartitionMap, Thinning, Translation, encode_key, thin_before};
+use crate::status::{GroupStatus, GroupSyncStatus};
+
+/// How long one question about groups may take.
+const GROUPS_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long reading the offset map to its end may take at the start.
+const MAP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the offset map is merged and thinned.
+const UPKEEP: Duration = Duration::from_secs(30);
+/// MM2's default for its internal topics.
+const REPLICATION_FACTOR: i32 = 3;
+
+/// Translates positions every interval while this daemon owns task 0.
+pub(super) async fn run(
+    context: Arc<FlowContext>,
+    shared: Arc<Mutex<Shared>>,
+    drain: CancellationToken,
+    tasks: u32,
+) {
+    let interval = context.spec.offset_sync.interval;
+    let mut translator: Option<Translator> = None;
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            () = drain.cancelled() => return,
+            () = tokio::time::sleep(next.saturating_duration_since(Instant::now()).min(Duration::from_millis(200))) => {}
+        }
+        if !lock(&shared).tasks.contains_key(&0) {
+            translator = None;
+            lock(&shared).groups = None;
+            continue;
+        }
+        let view = context.view.load_full();
+        let (Some(view), true) = (view, next <= Instant::now()) else {
+            continue;
+        };
+        next = Instant::now() + interval;
+        let mut working = match translator.take() {
+            Some(working) => working,
+            None => Translator::new(&context),
+        };
+        let pass = {
+            let context = context.clone();
+            tokio::task::spawn_blocking(move || {
+                let pass = working.pass(&context, &view, tasks);
+                (working, pass)
+            })
+        };
+        let (status, trouble) = match pass.await {
+            Ok((working, outcome)) => {
+                let status = working.status(Instant::now());
+                translator = Some(working);
+                (Some(status), outcome.err())
+            }
+            Err(e) => {
+                lock(&shared).panicked = true;
+                (None, Some(Error::new(Code::Panicked, e.to_string())))
+            }
+        };
+        let mut shared = lock(&shared);
+        let before = shared.groups.take();
+        let known = before.as_ref().and_then(|before| before.errors.first().cloned());
+        let mut status = status.or(before).unwrap_or_default();
+        let text = trouble.map(|error| format!("{error}; {}", error.code.page().advice));
+        match &text {
+            Some(text) if known.as_ref() != Some(text) => warn!(error = %text, "group positions"),
+            _ => {}
+        }
+        status.errors.splice(0..0, text);
+        shared.groups = Some(status);
+    }
+}
+
+/// What is known of one group besides its positions.
+#[derive(Default)]
+struct Known {
+    positions: Group,
+    /// When the target's positions were last those of the source.
+    current: Option<Instant>,
+    state: &'static str,
+    reason: Option<String>,
+    /// We were the first to give it positions on the target.
+    created: bool,
+}
+
+struct Translator {
+    source: Groups,
+    target: Groups,
+    reader: Option<MapReader>,
+    producer: Option<ControlProducer>,
+    numbers: u64,
+    groups: BTreeMap<String, Known>,
+    told: BTreeMap<String, Group>,
+    synced: BTreeMap<TopicPartition, i64>,
+    upkeep: Option<Instant>,
+    errors: Vec<String>,
+    passed: Option<Instant>,
+    metrics: GroupSyncMetrics,
+}
+
+impl Translator {
+    fn new(context: &FlowContext) -> Self {
+        let label = format!("{} positions", context.spec.id.group());
+        let groups = |cluster: &_, side| {
+            Groups::new(context.group_process.clone(), Clone::clone(cluster), &label, side)
+        };
+        Self {
+            source: groups(&context.source, Side::Source),
+            target: groups(&context.target, Side::Target),
+            reader: None,
+            producer: None,
+            numbers: 0,
+            groups: BTreeMap::new(),
+            told: BTreeMap::new(),
+            synced: BTreeMap::new(),
+            upkeep: None,
+            errors: vec![],
+            passed: None,
+            metrics: GroupSyncMetrics::new(&context.spec.id),
+        }
+    }
+
+    /// One look at everything. What fails for a group is in its status; an error is about a whole cluster.
+    fn pass(&mut self, context: &FlowContext, view: &View, tasks: u32) -> Result<()> {
+        self.errors.clear();
+        let outcome = self.try_pass(context, view, tasks);
+        let failed = u64::from(outcome.is_err()) + self.errors.len() as u64;
+        self.metrics.pass(failed);
+        let now = Instant::now();
+        for (group, known) in &self.groups {
+            let age = known
+                .current
+                .map(|at| now.saturating_duration_since(at).as_secs_f64());
+            self.metrics.staleness(group, age);
+        }
+        outcome
+    }
+
+    fn try_pass(&mut self, context: &FlowContext, view: &View, tasks: u32) -> Result<()> {
+        // Positions are asked for before the map is read: what they have passed is then in the map.
+        let (listed, partial) = context.source_admin.list_groups(ADMIN_TIMEOUT)?;
+        self.errors.extend(partial.iter().map(ToString::to_string));
+        let wanted: Vec<String> = listed
+            .into_iter()
+            .filter(|it| it.state != GroupState::Dead && context.spec.groups.matches(&it.group))
+            .map(|it| it.group)
+            .collect();
+        let committed = match wanted.is_empty() {
+            true => BTreeMap::new(),
+            false => self.source.committed(&wanted, GROUPS_TIMEOUT)?,
+        };
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => {
+                let topic = context.spec.id.offset_map_topic();
+                MapReader::open(&context.target, &topic, tasks)?
+            }
+        };
+        reader.catch_up(MAP_TIMEOUT)?;
+        let mut now: BTreeMap<String, Group> = BTreeMap::new();
+        for (group, positions) in committed {
+            match positions {
+                Ok(positions) => {
+                    let copied = |tp: &TopicPartition| view.partitions.contains_key(tp);
+                    let group_now = group_sync::translate(&positions, reader.maps(), copied);
+                    if !group_now.is_empty() {
+                        now.insert(group, group_now);
+                    }
+                }
+                Err(error) => {
+                    let known = self.groups.entry(group).or_default();
+                    known.state = "unknown";
+                    known.reason = Some(format!("{error}; {}", error.code.page().advice));
+                }
+            }
+        }
+        if partial.is_empty() {
+            self.forget_deleted(context, &wanted);
+        }
+        self.write_groups(context, view, &now)?;
+        if context.spec.offset_sync.checkpoints {
+            self.tell_checkpoints(context, view, &now)?;
+        }
+        if context.spec.offset_sync.offset_syncs {
+            self.tell_offset_syncs(context, view, reader.maps())?;
+        }
+        if self.upkeep.is_none_or(|at| UPKEEP <= at.elapsed()) {
+            self.upkeep = Some(Instant::now());
+            self.keep_map(context, tasks, reader.maps())?;
+        }
+        if 0 < reader.unreadable() {
+            let topic = context.spec.id.offset_map_topic();
+            self.errors.push(format!(
+                "{} records of {topic} cannot be read",
+                reader.unreadable()
+            ));
+        }
+        self.reader = Some(reader);
+        self.passed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Groups that are gone from the source are reported, and deleted on the target if that is wanted and they
+    /// are ours.
+    fn forget_deleted(&mut self, context: &FlowContext, listed: &[String]) {
+        let listed: BTreeSet<&String> = listed.iter().collect();
+        let gone: Vec<String> = self
+            .groups
+            .keys()
+            .filter(|group| !listed.contains(group))
+            .cloned()
+            .collect();
+        for group in gone {
+            let ours = self.groups.get(&group).is_some_and(|known| known.created);
+            if context.spec.offset_sync.delete_groups && ours {
+                let deleted = self.target.delete(std::slice::from_ref(&group), GROUPS_TIMEOUT);
+                let error = match deleted {
+                    Ok(mut each) => each.remove(&group).and_then(Result::err),
+                    Err(error) => Some(error),
+                };
+                if let Some(error) = error {
+                    self.errors
+                        .push(format!("{group} is gone from the source: {error}"));
+                    continue;
+                }
+                info!(group, "gone from the source, deleted on the target");
+            } else {
+                info!(group, "gone from the source; its positions stay on the target");
+            }
+            self.metrics.staleness(&group, None);
+            self.groups.remove(&group);
+            self.told.remove(&group);
+        }
+    }
+
+    fn write_groups(
+        &mut self,
+        context: &FlowContext,
+        view: &View,
+        now: &BTreeMap<String, Group>,
+    ) -> Result<()> {
+        let write = context.spec.offset_sync.write_groups;
+        let (states, partial) = match write {
+            true => context.target_admin.list_groups(ADMIN_TIMEOUT)?,
+            false => (vec![], vec![]),
+        };
+        self.errors.extend(partial.iter().map(ToString::to_string));
+        let states: BTreeMap<String, GroupState> =
+            states.into_iter().map(|it| (it.group, it.state)).collect();
+        let remote = |tp: &TopicPartition| {
+            let route = view.partitions.get(tp)?;
+            Some(TopicPartition::new(route.remote.as_str(), tp.partition))
+        };
+        let mut free: Vec<String> = vec![];
+        for (group, positions) in now {
+            let known = self.groups.entry(group.clone()).or_default();
+            (known.state, known.reason) = match states.get(group) {
+                _ if !write => ("translated", None),
+                None if !partial.is_empty() => (
+                    "unknown",
+                    Some("a broker of the target did not list its groups".into()),
+                ),
+                None | Some(GroupState::Empty | GroupState::Dead) => {
+                    // Nothing has changed since it was written, and nobody else can have been there unseen for
+                    // long: the next change looks again.
+                    if known.positions != *positions || known.current.is_none() {
+                        free.push(group.clone());
+                    } else {
+                        known.current = Some(Instant::now());
+                    }
+                    ("written", None)
+                }
+                Some(state) => (
+                    "active",
+                    Some(format!(
+                        "it has members on the target ({state:?}); its positions there are its own"
+                    )),
+                ),
+            };
+        }
+        let there = match free.is_empty() {
+            true => BTreeMap::new(),
+            false => self.target.committed(&free, GROUPS_TIMEOUT)?,
+        };
+        let mut wanted = Positions::new();
+        for group in free {
+            let known = self.groups.entry(group.clone()).or_default();
+            match there.get(&group) {
+                Some(Ok(there)) => {
+                    let before = Some(&known.positions).filter(|before| !before.is_empty());
+                    let writes = group_sync::writes(&now[&group], before, there, remote);
+                    known.created |= !states.contains_key(&group);
+                    if writes.is_empty() {
+                        known.current = Some(Instant::now());
+                        known.positions = now[&group].clone();
+                    } else {
+                        wanted.insert(group, writes);
+                    }
+                }
+                Some(Err(error)) => {
+                    known.state = "unknown";
+                    known.reason = Some(format!("{error}; {}", error.code.page().advice));
+                }
+                None => {}
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for (group, outcome) in self.target.commit(&wanted, GROUPS_TIMEOUT)? {
+            let failed = match outcome {
+                Ok(each) => each
+                    .into_iter()
+                    .find_map(|(tp, it)| Some((tp.to_string(), it.err()?))),
+                Err(error) => Some((String::new(), error)),
+            };
+            let known = self.groups.entry(group.clone()).or_default();
+            match failed {
+                None => {
+                    known.positions = now[&group].clone();
+                    known.current = Some(Instant::now());
+                    debug!(group, "positions written");
+                }
+                Some((_, error)) if error.code == Code::TargetGroupActive => {
+                    known.state = "active";
+                    known.reason =
+                        Some("it has got members on the target; its positions there are its own".into());
+                }
+                Some((partition, error)) => {
+                    known.state = "failed";
+                    known.reason = Some(format!("{partition} {error}; {}", error.code.page().advice));
+                    self.errors.push(format!("{group}: {partition} {error}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_checkpoints(
+        &mut self,
+        context: &FlowContext,
+        view: &View,
+        now: &BTreeMap<String, Group>,
+    ) -> Result<()> {
+        let topic = mm2::checkpoints_topic(&context.spec.id.source);
+        let at = now_ms();
+        for (group, positions) in now {
+            let told = self.told.remove(group);
+            for (tp, it) in group_sync::checkpoints(positions, told.as_ref()) {
+                let (Some(route), Some(target)) = (view.partitions.get(tp), it.translation.target()) else {
+                    continue;
+                };
+                let checkpoint = Checkpoint {
+                    group: group.clone(),
+                    topic_partition: TopicPartition::new(route.remote.as_str(), tp.partition),
+                    upstream: Source(NextOffset(it.source.offset)),
+                    downstream: Target(NextOffset(target)),
+                    metadata: it.source.metadata.clone(),
+                };
+                if let Some((key, value)) = checkpoint.encode() {
+                    self.numbers += 1;
+                    let number = self.numbers;
+                    self.producer(context)?
+                        .send(&topic, 0, &key, Some(&value), at, number)?;
+                }
+            }
+            self.told.insert(group.clone(), positions.clone());
+        }
+        self.hear(&topic);
+        Ok(())
+    }
+
+    /// One offset sync per partition that has moved: the newest record.
+    fn tell_offset_syncs(
+        &mut self,
+        context: &FlowContext,
+        view: &View,
+        maps: &BTreeMap<TopicPartition, PartitionMap>,
+    ) -> Result<()> {
+        let topic = mm2::offset_syncs_topic(&context.spec.id.source);
+        let at = now_ms();
+        for (tp, map) in maps.iter().filter(|(tp, _)| view.partitions.contains_key(tp)) {
+            let Some(run) = map.last_run() else {
+                continue;
+            };
+            let last = run.length as i64 - 1;
+            if self.synced.insert(tp.clone(), run.source + last) == Some(run.source + last) {
+                continue;
+            }
+            let sync = OffsetSync {
+                topic_partition: tp.clone(),
+                upstream: Source(Offset(run.source + last)),
+                downstream: Target(Offset(run.target + last)),
+            };
+            if let Some((key, value)) = sync.encode() {
+                self.numbers += 1;
+                let number = self.numbers;
+                self.producer(context)?
+                    .send(&topic, 0, &key, Some(&value), at, number)?;
+            }
+        }
+        self.hear(&topic);
+        Ok(())
+    }
+
+    /// Merges and thins the map. Each edit leaves a map that gives safe answers, so they need not go together;
+    /// another owner of task 0 that does the same does no harm.
+    fn keep_map(
+        &mut self,
+        context: &FlowContext,
+        tasks: u32,
+        maps: &BTreeMap<TopicPartition, PartitionMap>,
+    ) -> Result<()> {
+        let spec = &context.spec.offset_sync;
+        let retention = i64::try_from(spec.map_retention.as_millis()).unwrap_or(i64::MAX);
+        let max_bytes = usize::try_from(spec.map_bytes).unwrap_or(usize::MAX);
+        let older_than_ms = thin_before(maps.values(), max_bytes, now_ms() - retention);
+        let asked: Vec<_> = maps.keys().map(|tp| (tp.clone(), OffsetSpec::Earliest)).collect();
+        let starts = context.source_admin.list_offsets(&asked, true, ADMIN_TIMEOUT)?;
+        let topic = context.spec.id.offset_map_topic();
+        for (tp, map) in maps {
+            let log_start = starts.get(tp).and_then(|start| start.as_ref().ok()).copied();
+            let rule = Thinning {
+                older_than_ms,
+                log_start,
+            };
+            let edits = match map.compact() {
+                edits if edits.is_empty() => map.thin(rule),
+                // What both would change is left for the next time.
+                edits => edits,
+            };
+            for edit in edits {
+                self.numbers += 1;
+                let (number, partition) = (self.numbers, task_of(tp, tasks) as i32);
+                let producer = self.producer(context)?;
+                match edit {
+                    Edit::Put(segment, at) => {
+                        let key = encode_key(&segment.key(tp));
+                        producer.send(&topic, partition, &key, Some(&segment.encode()), at, number)?;
+                    }
+                    Edit::Remove(key) => {
+                        producer.send(&topic, partition, &encode_key(&key), None, now_ms(), number)?;
+                    }
+                }
+            }
+        }
+        self.metrics
+            .map_bytes(maps.values().map(PartitionMap::stored_bytes).sum());
+        self.hear(&topic);
+        Ok(())
+    }
+
+    fn producer(&mut self, context: &FlowContext) -> Result<&ControlProducer> {
+        if self.producer.as_ref().is_some_and(ControlProducer::has_failed) {
+            self.producer = None;
+        }
+        match &mut self.producer {
+            Some(producer) => Ok(producer),
+            none => {
+                ensure_topics(context)?;
+                let label = format!("{} positions", context.spec.id.group());
+                Ok(none.insert(ControlProducer::new(&context.target, &label, Side::Target)?))
+            }
+        }
+    }
+
+    fn hear(&mut self, topic: &str) {
+        let Some(producer) = &self.producer else {
+            return;
+        };
+        let failed: Vec<Error> = producer
+            .answers(topic)
+            .into_iter()
+            .filter_map(|(_, answer)| answer.err())
+            .collect();
+        if let Some(error) = failed.first() {
+            self.errors.push(format!("{error}; {}", error.code.page().advice));
+            // Told again by the next pass.
+            self.told.clear();
+            self.synced.clear();
+        }
+    }
+
+    fn status(&self, now: Instant) -> GroupSyncStatus {
+        let groups = self.groups.iter().map(|(group, known)| {
+            let count = |is: fn(&Translation) -> bool| {
+                known.positions.values().filter(|it| is(&it.translation)).count() as u64
+            };
+            let status = GroupStatus {
+                state: known.state.to_owned(),
+                reason: known.reason.clone(),
+                partitions: known.positions.len() as u64,
+                held: count(|it| matches!(it, Translation::Ahead { .. })),
+                bounded: count(|it| matches!(it, Translation::Bound { .. })),
+                untranslated: count(|it| it.target().is_none()),
+                staleness_seconds: known
+                    .current
+                    .map(|at| now.saturating_duration_since(at).as_secs_f64()),
+            };
+            (group.clone(), status)
+        });
+        GroupSyncStatus {
+            seconds_since_last_pass: self
+                .passed
+                .map(|at| now.saturating_duration_since(at).as_secs_f64()),
+            groups: groups.collect(),
+            errors: self.errors.clone(),
+        }
+    }
+}
+
+/// MM2's topics on the target, as MM2 creates them: one partition, compacted.
+fn ensure_topics(context: &FlowContext) -> Result<()> {
+    let spec = &context.spec.offset_sync;
+    let source = &context.spec.id.source;
+    let wanted = [
+        (spec.checkpoints, mm2::checkpoints_topic(source)),
+        (spec.offset_syncs, mm2::offset_syncs_topic(source)),
+    ];
+    let admin = &context.target_admin;
+    let brokers = i32::try_from(admin.brokers(ADMIN_TIMEOUT)?).unwrap_or(i32::MAX);
+    let topics: Vec<NewTopic> = wanted
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, name)| NewTopic {
+            name,
+            partitions: 1,
+            replication_factor: REPLICATION_FACTOR.min(brokers),
+            configs: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
+        })
+        .collect();
+    admin
+        .create_topics(&topics, ADMIN_TIMEOUT)?
+        .into_values()
+        .collect()
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

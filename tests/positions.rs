@@ -1,0 +1,218 @@
+//! A consumer group that moves to the target continues at the very record where it stopped. Every check reads
+//! both sides with the Java client.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::oracle::mm2::MirrorClient;
+use crate::harness::oracle::{self, Isolation, OracleRecord};
+use crate::harness::{Cluster, pair, unique, wait_until};
+use crate::replication::{SOON, daemon, topology, wait_until_copied};
+
+const COMMITTED: Isolation = Isolation::ReadCommitted;
+const PARTITIONS: i32 = 2;
+const OFTEN: &str = "  offset_sync: { interval: 1s }\n  config_sync: { interval: 1s }\n";
+
+/// A topic whose offsets have holes: transactions of few records, some aborted.
+fn write(source: &Cluster, topic: &str, transactions: u32) {
+    oracle::transactional_load(&source.bootstrap(), topic, PARTITIONS, transactions, 3, 4, 20);
+}
+
+fn read(cluster: &Cluster, topic: &str) -> Vec<OracleRecord> {
+    oracle::dump(&cluster.bootstrap(), topic, COMMITTED)
+}
+
+fn position(cluster: &Cluster, group: &str, topic: &str, partition: i32) -> Option<i64> {
+    let positions = oracle::group_offsets(&cluster.bootstrap(), group);
+    positions
+        .iter()
+        .find(|it| it.topic == topic && it.partition == partition)
+        .map(|it| it.offset)
+}
+
+/// The records from an offset on, without their places.
+fn rest(records: &[OracleRecord], partition: i32, from: i64) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+    let of = records
+        .iter()
+        .filter(|it| it.partition == partition && from <= it.offset);
+    of.map(|it| (it.key.clone(), it.value.clone())).collect()
+}
+
+fn group<'a>(status: &'a Value, name: &str) -> &'a Value {
+    &status["flows"][0]["groups"]["groups"][name]
+}
+
+/// xorshift64*, so that a failure can be repeated.
+fn random(seed: &mut u64, below: i64) -> i64 {
+    *seed ^= *seed >> 12;
+    *seed ^= *seed << 25;
+    *seed ^= *seed >> 27;
+    (seed.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as i64 % below
+}
+
+#[test]
+fn a_hundred_groups_continue_at_the_very_record_after_kills_in_both_modes() {
+    for delivery in ["exactly_once", "at_least_once"] {
+        let (source, target) = (&pair().source, &pair().target);
+        let topic = unique("positions");
+        source.create_topic(&topic, PARTITIONS, &[]);
+        let mut daemon = daemon(topology(
+            &unique("t"),
+            &[&topic],
+            &format!("{OFTEN}  delivery: {delivery}\n"),
+        ));
+        let prefix = unique("g");
+        let mut seed = 4711;
+        let mut positions: BTreeMap<String, (i32, i64)> = BTreeMap::new();
+        for round in 0..4 {
+            write(source, &topic, 60);
+            let ends = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED);
+            for i in 0..25 {
+                let partition = i % PARTITIONS;
+                let end = ends[partition as usize];
+                // At the end, on holes, behind: anywhere that a group may stand.
+                let offset = if i < 4 { end } else { random(&mut seed, end + 1) };
+                let name = format!("{prefix}-{round}-{i}");
+                oracle::set_group_offset(&source.bootstrap(), &name, &topic, partition, offset);
+                positions.insert(name, (partition, offset));
+            }
+            daemon.kill9();
+            daemon.restart();
+        }
+        write(source, &topic, 10);
+        let before = read(source, &topic);
+        wait_until_copied(&daemon, source, &topic, SOON);
+        // What the source deletes after it was copied is still there for a group that stands before it.
+        oracle::delete_records(&source.bootstrap(), &topic, 0, 20);
+        daemon.wait_for("all groups are written and none is held", SOON, |status| {
+            positions.keys().all(|name| {
+                let group = group(status, name);
+                group["state"] == "written"
+                    && group["held"] == 0
+                    && group["staleness_seconds"].as_f64() < Some(5.0)
+            })
+        });
+        let after = read(target, &topic);
+        for (name, (partition, offset)) in &positions {
+            let there = position(target, name, &topic, *partition);
+            let there = there.unwrap_or_else(|| panic!("{name} has no position on the target"));
+            let (wanted, found) = (
+                rest(&before, *partition, *offset),
+                rest(&after, *partition, there),
+            );
+            if delivery == "exactly_once" {
+                assert_eq!(
+                    wanted, found,
+                    "{name} at {offset} of {partition}, {there} on the target"
+                );
+            } else {
+                // Records written twice are read twice; the first to come is the right one, and none is missing.
+                assert_eq!(wanted.first(), found.first(), "{name} at {offset} of {partition}");
+                assert!(
+                    wanted.iter().all(|record| found.contains(record)),
+                    "{name} misses records"
+                );
+            }
+        }
+        assert_eq!(
+            oracle::group_offsets(&target.bootstrap(), &format!("{prefix}-never")),
+            vec![]
+        );
+        assert_eq!(daemon.terminate(SOON), 0);
+    }
+}
+
+#[test]
+fn a_group_goes_forward_only_and_follows_its_own_reset_and_is_left_alone_while_it_has_members() {
+    let (source, target) = (&pair().source, &pair().target);
+    let topic = unique("positions");
+    source.create_topic(&topic, PARTITIONS, &[]);
+    write(source, &topic, 40);
+    let name = unique("g");
+    let at = |offset: i64| oracle::set_group_offset(&source.bootstrap(), &name, &topic, 0, offset);
+    let there = || position(target, &name, &topic, 0);
+    let becomes = |what: &str, wanted: i64| wait_until(what, SOON, || there() == Some(wanted));
+    let first_from = |offset: i64| {
+        let from = read(source, &topic)
+            .into_iter()
+            .find(|it| it.partition == 0 && offset <= it.offset);
+        let key = from.expect("a record").key;
+        let to = read(target, &topic)
+            .into_iter()
+            .find(|it| it.partition == 0 && it.key == key);
+        to.expect("it is copied").offset
+    };
+    at(10);
+    let daemon = daemon(topology(&unique("t"), &[&topic], OFTEN));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    becomes("the position arrives", first_from(10));
+    // Read further on the target: not taken back, although the source says less.
+    oracle::set_group_offset(&target.bootstrap(), &name, &topic, 0, first_from(40));
+    at(20);
+    daemon.wait_for("the move was seen", SOON, |status| {
+        group(status, &name)["staleness_seconds"].as_f64() < Some(1.0)
+    });
+    assert_eq!(there(), Some(first_from(40)));
+    // A reset on the source follows.
+    at(5);
+    becomes("the reset arrives", first_from(5));
+    // While it has members there, it is left alone.
+    oracle::join_group(&target.bootstrap(), &name, &topic, "classic");
+    let own = there();
+    at(30);
+    daemon.wait_for("it is reported", SOON, |status| {
+        group(status, &name)["state"] == "active"
+    });
+    assert_eq!(there(), own);
+    oracle::leave_group(&target.bootstrap(), &name);
+    assert_eq!(
+        daemon.log().matches("group positions").count(),
+        0,
+        "no warnings about it"
+    );
+}
+
+#[test]
+fn a_position_ahead_of_replication_is_held_at_its_end_and_mm2s_clients_find_the_checkpoints() {
+    let (source, target) = (&pair().source, &pair().target);
+    let topic = unique("positions");
+    source.create_topic(&topic, PARTITIONS, &[]);
+    write(source, &topic, 20);
+    let (ahead, behind) = (unique("ahead"), unique("behind"));
+    let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
+    oracle::set_group_offset(&source.bootstrap(), &ahead, &topic, 0, end + 1000);
+    oracle::set_group_offset(&source.bootstrap(), &behind, &topic, 1, 7);
+    let before = oracle::topics(&source.bootstrap());
+    let daemon = daemon(topology(&unique("t"), &[&topic], OFTEN));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    daemon.wait_for("both are written", SOON, |status| {
+        group(status, &ahead)["held"] == 1
+            && [&ahead, &behind]
+                .iter()
+                .all(|name| group(status, name)["staleness_seconds"].is_f64())
+    });
+    let last = read(target, &topic)
+        .into_iter()
+        .rfind(|it| it.partition == 0)
+        .expect("records");
+    wait_until("held at the end", SOON, || {
+        position(target, &ahead, &topic, 0) == Some(last.offset + 1)
+    });
+    let client = MirrorClient::identity(&target.bootstrap(), "seoul");
+    let mut translated = vec![];
+    wait_until("the checkpoint", SOON, || {
+        translated = client.translate_offsets("seoul", &behind);
+        !translated.is_empty()
+    });
+    assert_eq!(translated.len(), 1);
+    assert_eq!(Some(translated[0].offset), position(target, &behind, &topic, 1));
+    let (from, to) = (read(source, &topic), read(target, &topic));
+    assert_eq!(rest(&from, 1, 7), rest(&to, 1, translated[0].offset));
+    assert_eq!(
+        oracle::topics(&source.bootstrap()),
+        before,
+        "nothing is created on the source"
+    );
+}
