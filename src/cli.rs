@@ -10,6 +10,7 @@ use crate::config::{self, Config, Document, Problem};
 use crate::telemetry::LogFormat;
 use crate::topology::{self, FlowSpec, Topology};
 
+mod import;
 mod plan;
 mod run;
 mod status;
@@ -132,6 +133,12 @@ enum Command {
         output: Output,
     },
 
+    /// Turn another replicator's configuration into causeway's files; contacts no cluster
+    Import {
+        #[command(subcommand)]
+        source: import::Source,
+    },
+
     /// Print every key of both files, with default, unit and meaning
     Reference {
         /// Print the JSON schema of one file instead, for editors
@@ -198,6 +205,7 @@ impl Cli {
                 .map_or_else(|| files.api_address(), Ok)
                 .and_then(|address| status::report(&address, partitions, output.format))
                 .and_then(|text| print(&text)),
+            Command::Import { source } => import::import(&source),
             Command::Reference { schema } => print(&match schema {
                 None => config::reference(),
                 Some(Schema::Config) => json(&config::json_schema(Document::Config)),

@@ -12,6 +12,7 @@ pub mod topology;
 pub mod metrics;
 pub mod config_sync;
 pub mod flow;
+pub mod import;
 pub mod supervisor;
 pub mod api;
 pub mod cli;
