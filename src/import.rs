@@ -123,6 +123,17 @@ pub enum Holds {
     Servers,
 }
 
+impl Holds {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Holds::Text => "text",
+            Holds::File => "path",
+            Holds::Servers => "addresses",
+        }
+    }
+}
+
 /// Reads MM2's configuration in any of its forms and writes causeway's.
 ///
 /// `path` names the file in problems; `text` is what it holds. The form is recognised by the content.

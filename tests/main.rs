@@ -8,6 +8,7 @@ mod convergence;
 mod faults;
 mod harness;
 mod harness_works;
+mod import;
 mod patterns;
 mod replication;
 mod security;

@@ -225,7 +225,7 @@ fn as_json(import: &Import, files: &[File; 2], written: bool, left: &[Problem]) 
         "written": written,
         "files": files.iter().map(|it| json!({ "path": it.path, "text": it.text })).collect::<Vec<_>>(),
         "keys": keys,
-        "variables": import.variables.iter().map(|it| json!({ "name": it.name, "what": it.what })).collect::<Vec<_>>(),
+        "variables": import.variables.iter().map(|it| json!({ "name": it.name, "what": it.what, "holds": it.holds.as_str() })).collect::<Vec<_>>(),
         "left_to_do": left.iter().map(|it| json!({
             "file": it.file,
             "line": it.line,

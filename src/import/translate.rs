@@ -320,19 +320,6 @@ impl Translator<'_> {
         if !exclude.is_empty() {
             self.set(settings, "topics", "exclude", write::list(&exclude));
         }
-        match self.sheet.boolean(keys, "heartbeats.replication.enabled") {
-            Some((id, on)) => self.sheet.different(
-                id,
-                match on {
-                    true => "heartbeats topics are topics like others: they are copied when `topics` names them",
-                    false => "heartbeats topics are topics like others: they are not copied when `topics` excludes them",
-                },
-            ),
-            None => self.sheet.default(
-                "heartbeats.replication.enabled",
-                "MirrorMaker 2 copies topics called heartbeats whatever `topics` says; causeway only when `topics` names them",
-            ),
-        }
         true
     }
 
@@ -809,6 +796,13 @@ impl Translator<'_> {
             }
         }
         self.set(settings, "heartbeats", "enabled", on.to_string());
+        let copied = "causeway copies the source's heartbeats exactly while heartbeats.enabled is true";
+        match self.sheet.boolean(&flow.records, "heartbeats.replication.enabled") {
+            Some((id, copies)) if copies == on => self.sheet.carried(id, copied),
+            Some((id, _)) => self.sheet.different(id, copied),
+            None if !on => self.sheet.default("heartbeats.replication.enabled", "on in MirrorMaker 2; causeway copies the source's heartbeats only with heartbeats.enabled: true"),
+            None => {}
+        }
     }
 
     /// Flows that keep names and lead in a circle: MM2 copies their records round and round. causeway
@@ -1089,6 +1083,10 @@ fn leftover(key: &str) -> Option<(bool, &'static str)> {
         "emit.heartbeats" | "emit.checkpoints" => (
             false,
             "MirrorMaker 2 does not know this key; the real one ends in `.enabled`",
+        ),
+        _ if is_security(key) => (
+            false,
+            "MirrorMaker 2 connects with what is said of each cluster; write it there",
         ),
         "bootstrap.servers" => (false, "each cluster has its own addresses"),
         "name" | "connector.class" | "clusters" => (false, "a name inside Kafka Connect"),
