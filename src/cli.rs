@@ -11,6 +11,7 @@ use crate::kafka::groups;
 use crate::telemetry::LogFormat;
 use crate::topology::{self, FlowSpec, Topology};
 
+mod import;
 mod plan;
 mod run;
 mod status;
@@ -137,6 +138,12 @@ enum Command {
     #[command(hide = true)]
     GroupProcess,
 
+    /// Turn another replicator's configuration into causeway's files; contacts no cluster
+    Import {
+        #[command(subcommand)]
+        source: import::Source,
+    },
+
     /// Print every key of both files, with default, unit and meaning
     Reference {
         /// Print the JSON schema of one file instead, for editors
@@ -204,6 +211,7 @@ impl Cli {
                 .and_then(|address| status::report(&address, partitions, output.format))
                 .and_then(|text| print(&text)),
             Command::GroupProcess => groups::serve().map_err(failed),
+            Command::Import { source } => import::import(&source),
             Command::Reference { schema } => print(&match schema {
                 None => config::reference(),
                 Some(Schema::Config) => json(&config::json_schema(Document::Config)),

@@ -16,8 +16,8 @@ mod document;
 mod problem;
 pub(crate) mod read;
 pub(crate) mod schema;
-mod value;
-mod yaml;
+pub(crate) mod value;
+pub(crate) mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -44,11 +44,20 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
+/// The text of a file, or a sentence about why there is none.
+pub(crate) type ReadText<'a> = dyn Fn(&Path) -> Result<String, String> + 'a;
+
 /// Reads a config file. The value is complete only when there are no problems; it is returned anyway, so
 /// that the topologies can be checked against its clusters. `None` when not even its clusters are known.
-pub(crate) fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> (Option<Config>, Vec<Problem>) {
+///
+/// `read` gives a file's text, or what is wrong with it.
+pub(crate) fn load(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    read: &ReadText,
+) -> (Option<Config>, Vec<Problem>) {
     let mut problems = Problems::new(path);
-    let config = document(schema::CONFIG, env, &mut problems).and_then(|mut section| {
+    let config = document(schema::CONFIG, env, read, &mut problems).and_then(|mut section| {
         section.complete(&mut problems);
         build(&section, env, &mut problems)
     });
@@ -59,9 +68,10 @@ pub(crate) fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> (Option
 pub(crate) fn document(
     table: &'static [schema::Key],
     env: &dyn Fn(&str) -> Option<String>,
+    read: &ReadText,
     problems: &mut Problems,
 ) -> Option<Section> {
-    let text = read::read_text(problems.file())
+    let text = read(problems.file())
         .map_err(|error| {
             problems.add(At::START, error);
         })
@@ -318,6 +328,16 @@ fn check_property(property: &Property, problems: &mut Problems) {
             .add(property.at, format!("librdkafka refuses the value of `{name}`"))
             .hint = may_show.then(|| description.lines().next().unwrap_or_default().to_owned());
     }
+}
+
+/// Whether librdkafka takes a property with this value, and causeway leaves it to the user.
+pub(crate) fn takes_property(name: &str, value: &str) -> bool {
+    !OWNED.iter().any(|(owned, _)| *owned == name)
+        && !value.contains('\0')
+        && ClientConfig::new()
+            .set(name, value)
+            .create_native_config()
+            .is_ok()
 }
 
 /// Properties that people set, for "did you mean".

@@ -485,7 +485,10 @@ fn ensure_state_topics(context: &FlowContext) -> Result<u32> {
         name,
         partitions: context.spec.tasks as i32,
         replication_factor,
-        configs: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
+        // Keys are written again with every commit; only segments that are closed are cleaned.
+        configs: [("cleanup.policy", "compact"), ("segment.bytes", "16777216")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
     });
     for (name, created) in admin.create_topics(&topics, ADMIN_TIMEOUT)? {
         created.map_err(|e| Error::new(e.code, format!("creating {name}: {}", e.detail)))?;

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod config_sync;
 pub mod group_sync;
 pub mod flow;
+pub mod import;
 pub mod supervisor;
 pub mod api;
 pub mod cli;

@@ -15,6 +15,7 @@ mod tests;
 
 pub use crate::replication_policy::Selection;
 pub use load::load;
+pub(crate) use load::load_from;
 
 /// One direction between two clusters of one topology: `seoul->busan`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

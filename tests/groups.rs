@@ -184,9 +184,19 @@ fn written_positions_carry_metadata_and_leader_epoch_byte_for_byte() {
     })
     .into();
     let groups = target();
-    let written = groups
+    // A coordinator that has just been given the group still loads.
+    let mut written = groups
         .commit(&[(group.clone(), commits.clone())].into(), LONG)
         .unwrap();
+    wait_until("the coordinator has loaded", LONG, || {
+        let loads = matches!(&written[&group], Err(error) if error.code == Code::TargetUnavailable);
+        if loads {
+            written = groups
+                .commit(&[(group.clone(), commits.clone())].into(), LONG)
+                .unwrap();
+        }
+        !loads
+    });
     assert_eq!(
         written[&group],
         Ok(commits.keys().map(|it| (it.clone(), Ok(()))).collect())

@@ -10,6 +10,7 @@ mod groups;
 mod harness;
 mod harness_works;
 mod mm2_records;
+mod import;
 mod patterns;
 mod positions;
 mod replication;

@@ -2,7 +2,6 @@
 //! both sides with the Java client.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -32,8 +31,11 @@ fn position(cluster: &Cluster, group: &str, topic: &str, partition: i32) -> Opti
         .map(|it| it.offset)
 }
 
+/// Key and value.
+type Content = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// The records from an offset on, without their places.
-fn rest(records: &[OracleRecord], partition: i32, from: i64) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+fn rest(records: &[OracleRecord], partition: i32, from: i64) -> Vec<Content> {
     let of = records
         .iter()
         .filter(|it| it.partition == partition && from <= it.offset);

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["topology"],
     &["config_sync", "group_sync", "metrics"],
-    &["flow"],
+    &["flow", "import"],
     &["supervisor"],
     &["api"],
     &["cli"],

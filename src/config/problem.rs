@@ -39,15 +39,17 @@ impl fmt::Display for Problem {
 /// A place in a file; line and column count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct At {
-    line: usize,
-    column: usize,
+    /// From 1.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
 }
 
 impl At {
     /// Where a file begins: the place of what is wrong with the file as a whole.
     pub const START: At = At { line: 1, column: 1 };
 
-    pub(super) fn new(line: usize, column: usize) -> Self {
+    pub(crate) fn new(line: usize, column: usize) -> Self {
         Self { line, column }
     }
 }
@@ -89,6 +91,11 @@ impl Problems {
             hint: None,
         });
         self.found.last_mut().expect("just pushed")
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
     }
 
     /// Hands them over.

@@ -602,7 +602,7 @@ pub fn describe(kind: &Kind) -> String {
 }
 
 /// Compiles a pattern to match whole names. The error says what to write instead.
-fn pattern(text: &str) -> Result<Regex, String> {
+pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
     if let Some(construct) = java_only(text) {
         return Err(format!(
             "{construct} exists in Java only; write it without, or use `exclude`"

@@ -121,7 +121,7 @@ fn config(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
             .find(|(n, _)| *n == name)
             .map(|(_, value)| (*value).to_owned())
     };
-    let (config, mut problems) = load(&path, &env);
+    let (config, mut problems) = load(&path, &env, &read::read_text);
     problems.sort();
     for problem in &mut problems {
         problem.file = "c.yaml".into();
@@ -154,7 +154,7 @@ fn the_secure_example_loads_and_shows_no_secret() {
         _ => None,
     };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/secure.yaml");
-    let (config, problems) = load(&path, &env);
+    let (config, problems) = load(&path, &env, &read::read_text);
     assert_eq!(problems, []);
     let config = config.unwrap();
     let client = |alias: &str| config.clusters[&ClusterAlias::new(alias)].admin("c");

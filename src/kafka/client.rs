@@ -135,6 +135,68 @@ pub const OWNED: &[(&str, &str)] = &[
     ("log.queue", "logs go through causeway's own log"),
 ];
 
+/// Which of a cluster's clients a Java setting is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JavaClient {
+    /// `consumer.*`
+    Consumer,
+    /// `producer.*`
+    Producer,
+}
+
+/// Java client settings that librdkafka has too, with the same unit: Java's name, librdkafka's, and whose
+/// (both, when none is given). Sources: Kafka's `ConsumerConfig` and `ProducerConfig`, librdkafka's
+/// `CONFIGURATION.md`.
+const FROM_JAVA: &[(&str, &str, Option<JavaClient>)] = &[
+    ("batch.size", "batch.size", Some(JavaClient::Producer)),
+    ("client.dns.lookup", "client.dns.lookup", None),
+    ("client.rack", "client.rack", Some(JavaClient::Consumer)),
+    ("connections.max.idle.ms", "connections.max.idle.ms", None),
+    ("fetch.max.bytes", "fetch.max.bytes", Some(JavaClient::Consumer)),
+    (
+        "fetch.max.wait.ms",
+        "fetch.wait.max.ms",
+        Some(JavaClient::Consumer),
+    ),
+    ("fetch.min.bytes", "fetch.min.bytes", Some(JavaClient::Consumer)),
+    ("linger.ms", "linger.ms", Some(JavaClient::Producer)),
+    (
+        "max.partition.fetch.bytes",
+        "max.partition.fetch.bytes",
+        Some(JavaClient::Consumer),
+    ),
+    ("metadata.max.age.ms", "topic.metadata.refresh.interval.ms", None),
+    ("receive.buffer.bytes", "socket.receive.buffer.bytes", None),
+    ("reconnect.backoff.max.ms", "reconnect.backoff.max.ms", None),
+    ("reconnect.backoff.ms", "reconnect.backoff.ms", None),
+    (
+        "request.timeout.ms",
+        "socket.timeout.ms",
+        Some(JavaClient::Consumer),
+    ),
+    (
+        "request.timeout.ms",
+        "request.timeout.ms",
+        Some(JavaClient::Producer),
+    ),
+    ("retry.backoff.max.ms", "retry.backoff.max.ms", None),
+    ("retry.backoff.ms", "retry.backoff.ms", None),
+    ("send.buffer.bytes", "socket.send.buffer.bytes", None),
+    (
+        "socket.connection.setup.timeout.ms",
+        "socket.connection.setup.timeout.ms",
+        None,
+    ),
+];
+
+/// librdkafka's name for a setting of a Java client, when it means the same.
+pub fn from_java(client: JavaClient, name: &str) -> Option<&'static str> {
+    FROM_JAVA
+        .iter()
+        .find(|(java, _, whose)| *java == name && whose.is_none_or(|it| it == client))
+        .map(|(_, ours, _)| *ours)
+}
+
 /// What one task may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskMemory {

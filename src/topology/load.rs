@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::config::read::{Data, Section, Value, anchored, short};
-use crate::config::{At, Config, Problem, Problems, schema, suggest};
+use crate::config::{At, Config, Problem, Problems, ReadText, schema, suggest};
 use crate::replication_policy::MAX_TOPIC_LENGTH;
 
 /// Reads the config file and the topology files and checks everything that can be known without
@@ -17,13 +17,23 @@ pub fn load(
     topologies: &[PathBuf],
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Config, Vec<Topology>), Vec<Problem>> {
-    let (config, mut problems) = crate::config::load(config, env);
+    load_from(config, topologies, env, &crate::config::read::read_text)
+}
+
+/// As [`load`], with the texts of the files from elsewhere: what would be said of files not yet written.
+pub(crate) fn load_from(
+    config: &Path,
+    topologies: &[PathBuf],
+    env: &dyn Fn(&str) -> Option<String>,
+    read: &ReadText,
+) -> Result<(Config, Vec<Topology>), Vec<Problem>> {
+    let (config, mut problems) = crate::config::load(config, env, read);
     let mut loaded = Vec::new();
     let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut sound = true;
     for path in topologies {
         let mut found = Problems::new(path);
-        let topology = crate::config::document(schema::TOPOLOGY, env, &mut found).and_then(|section| {
+        let topology = crate::config::document(schema::TOPOLOGY, env, read, &mut found).and_then(|section| {
             Builder {
                 config: config.as_ref(),
                 problems: &mut found,

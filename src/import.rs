@@ -1,0 +1,474 @@
+//! MirrorMaker 2's configuration → causeway's two files, and what became of every key. Text in, text out.
+//!
+//! A reader (`dedicated`, `strimzi`, `connectors`) turns its form into the same intermediate: clusters and
+//! flows, whose settings point at the keys they were written as. `translate` turns that into the files and
+//! gives every key its verdict. No value of a key that may hold a secret reaches a text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::config::yaml::{Kind as Yaml, Node};
+use crate::config::{At, Problem, Problems, yaml};
+
+mod connectors;
+mod dedicated;
+mod properties;
+mod security;
+mod strimzi;
+mod translate;
+mod value;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+/// What an import gives.
+#[derive(Debug)]
+pub struct Import {
+    /// In which form the file was.
+    pub form: Form,
+    /// Name of the topology, and of both files.
+    pub name: String,
+    /// Text of the config file.
+    pub config: String,
+    /// Text of the topology file.
+    pub topology: String,
+    /// `active-standby: a->b`
+    pub summary: String,
+    /// Every key of the input once, in the order of the file, then MM2's defaults that differ.
+    pub items: Vec<Item>,
+    /// Environment variables that the config file expects.
+    pub variables: Vec<Variable>,
+}
+
+/// How MM2 was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `connect-mirror-maker.sh mm2.properties`
+    Dedicated,
+    /// A Strimzi `KafkaMirrorMaker2` resource.
+    Strimzi,
+    /// Connectors on a Connect cluster, as JSON.
+    Connectors,
+}
+
+impl Form {
+    /// In words, for reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Form::Dedicated => "mm2.properties of a dedicated MirrorMaker 2",
+            Form::Strimzi => "Strimzi KafkaMirrorMaker2 resource",
+            Form::Connectors => "MirrorMaker 2 connectors as JSON",
+        }
+    }
+}
+
+/// What became of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The key as written, without its value.
+    pub key: String,
+    /// Where it stands; `None` for a default of MM2 that nobody wrote.
+    pub at: Option<At>,
+    /// What became of it.
+    pub class: Class,
+    /// Whether data, names or access would differ until somebody decides.
+    pub decide: bool,
+    /// Where it went, or why not.
+    pub text: String,
+}
+
+/// The three things that can become of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// It means the same in causeway.
+    Carried,
+    /// It is there, and behaves differently in a way that the text says.
+    Different,
+    /// It is gone; the text says why.
+    NoEquivalent,
+}
+
+impl Class {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Carried => "carried_over",
+            Class::Different => "carried_over_with_a_difference",
+            Class::NoEquivalent => "no_equivalent",
+        }
+    }
+}
+
+/// An environment variable that the written config file refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// What it must hold, and where that was.
+    pub what: String,
+    /// What kind of value it is.
+    pub holds: Holds,
+}
+
+/// What an environment variable stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// A secret or another text.
+    Text,
+    /// The path of a file.
+    File,
+    /// `host:port,…`
+    Servers,
+}
+
+impl Holds {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Holds::Text => "text",
+            Holds::File => "path",
+            Holds::Servers => "addresses",
+        }
+    }
+}
+
+/// Reads MM2's configuration in any of its forms and writes causeway's.
+///
+/// `path` names the file in problems; `text` is what it holds. The form is recognised by the content.
+///
+/// # Errors
+/// Every mistake with its place, when the text is none of the forms or holds what MM2 itself would refuse.
+pub fn mm2(path: &Path, text: &str) -> Result<Import, Vec<Problem>> {
+    let mut sheet = Sheet::new(path);
+    let import = read(text, &mut sheet).and_then(|input| translate::translate(input, &mut sheet));
+    let mut problems = sheet.problems.into_vec();
+    problems.sort();
+    problems.dedup();
+    match import {
+        Some(import) if problems.is_empty() => Ok(import),
+        _ => Err(problems),
+    }
+}
+
+fn read(text: &str, sheet: &mut Sheet) -> Option<Input> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let json = text.trim_start().starts_with(['{', '[']);
+    if json {
+        // A tab may stand between the words of JSON, where our reader of YAML does not expect it. Inside
+        // the strings of JSON there is none.
+        let tree = yaml::parse(&text.replace('\t', " "), &mut sheet.problems)?;
+        return match is_resource(&tree) {
+            true => strimzi::read(&tree, sheet),
+            false => connectors::read(&tree, sheet),
+        };
+    }
+    let begins = |word: &str| {
+        text.lines().any(|line| {
+            line.strip_prefix(word)
+                .is_some_and(|it| it.trim_start().starts_with(':'))
+        })
+    };
+    if begins("kind") && begins("apiVersion") {
+        let tree = yaml::parse(text, &mut sheet.problems)?;
+        return strimzi::read(&tree, sheet);
+    }
+    let properties = properties::parse(text, &mut sheet.problems);
+    dedicated::read(properties, sheet)
+}
+
+fn is_resource(tree: &Node) -> bool {
+    matches!(&tree.kind, Yaml::Map(entries) if entries.iter().any(|e| e.key == "apiVersion") && entries.iter().any(|e| e.key == "kind"))
+}
+
+/// A key as it was written.
+struct Setting {
+    /// The whole key, or the path to it.
+    key: String,
+    /// What it is set to; may be a secret.
+    value: String,
+    at: At,
+}
+
+/// Index of a [`Setting`].
+type Id = usize;
+
+/// MM2's keys and the settings that give them.
+type Keys = BTreeMap<String, Id>;
+
+/// What the three forms have in common.
+struct Input {
+    form: Form,
+    /// A name for the topology, if the input has one.
+    name: Option<String>,
+    clusters: Vec<Cluster>,
+    flows: Vec<Flow>,
+}
+
+/// One cluster of the input.
+#[derive(Default)]
+struct Cluster {
+    alias: String,
+    bootstrap: Option<Id>,
+    /// `security.protocol`, `sasl.*`, `ssl.*`
+    security: Keys,
+    /// Strimzi's `tls` and `authentication`, by their paths below the cluster.
+    strimzi: Keys,
+    /// Java client settings, without their prefix.
+    consumer: Keys,
+    producer: Keys,
+    admin: Keys,
+    /// Settings of the Connect worker whose target this cluster is.
+    worker: Keys,
+}
+
+/// One direction between two clusters, by their aliases. A connector that is absent does not run.
+struct Flow {
+    source: String,
+    target: String,
+    at: At,
+    records: Keys,
+    checkpoints: Option<Keys>,
+    heartbeats: Option<Keys>,
+}
+
+/// The input's keys, and what is said about each.
+struct Sheet {
+    problems: Problems,
+    settings: Vec<Setting>,
+    verdicts: Vec<Option<Verdict>>,
+    /// Settings that another one replaces.
+    shadows: Vec<(Id, Id)>,
+    /// Why a setting has no effect in some place; counts when nobody else says anything of it.
+    idle: BTreeMap<Id, String>,
+    /// Settings that say once more what another says.
+    repeats: Vec<(Id, Id)>,
+    defaults: Vec<Item>,
+    variables: Vec<Variable>,
+    /// `config.providers`: short name and class.
+    providers: BTreeMap<String, String>,
+}
+
+struct Verdict {
+    class: Class,
+    decide: bool,
+    texts: Vec<String>,
+}
+
+impl Sheet {
+    fn new(path: &Path) -> Self {
+        Self {
+            problems: Problems::new(path),
+            settings: Vec::new(),
+            verdicts: Vec::new(),
+            shadows: Vec::new(),
+            idle: BTreeMap::new(),
+            repeats: Vec::new(),
+            defaults: Vec::new(),
+            variables: Vec::new(),
+            providers: BTreeMap::new(),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.problems.file().to_owned()
+    }
+
+    fn add(&mut self, key: impl Into<String>, value: impl Into<String>, at: At) -> Id {
+        self.settings.push(Setting {
+            key: key.into(),
+            value: value.into(),
+            at,
+        });
+        self.verdicts.push(None);
+        self.settings.len() - 1
+    }
+
+    fn value(&self, id: Id) -> &str {
+        &self.settings[id].value
+    }
+
+    fn at(&self, id: Id) -> At {
+        self.settings[id].at
+    }
+
+    /// Sets a key of a map, over what is there.
+    fn put(&mut self, keys: &mut Keys, key: &str, id: Id) {
+        if let Some(below) = keys.insert(key.to_owned(), id)
+            && below != id
+        {
+            self.shadows.push((below, id));
+        }
+    }
+
+    /// Sets a key that several places may give, if all give the same.
+    fn agree(&mut self, keys: &mut Keys, key: &str, id: Id) {
+        match keys.get(key) {
+            None => {
+                keys.insert(key.to_owned(), id);
+            }
+            Some(first) => self.same(*first, id),
+        }
+    }
+
+    /// Says that `id` is about the same as `first`, which counts.
+    fn same(&mut self, first: Id, id: Id) {
+        if first == id {
+        } else if self.value(first) == self.value(id) {
+            self.repeats.push((id, first));
+        } else {
+            let line = self.at(first).line;
+            self.decide(
+                id,
+                Class::NoEquivalent,
+                format!("line {line} gives another value, which was taken"),
+            );
+        }
+    }
+
+    fn carried(&mut self, id: Id, text: impl Into<String>) {
+        self.mark(id, Class::Carried, false, text.into());
+    }
+
+    fn different(&mut self, id: Id, text: impl Into<String>) {
+        self.mark(id, Class::Different, false, text.into());
+    }
+
+    fn gone(&mut self, id: Id, text: impl Into<String>) {
+        self.mark(id, Class::NoEquivalent, false, text.into());
+    }
+
+    /// For what has no effect in one place, and may have one in another.
+    fn idle(&mut self, id: Id, text: impl Into<String>) {
+        self.idle.entry(id).or_insert_with(|| text.into());
+    }
+
+    /// For what must not be overlooked: data, names or access differ.
+    fn decide(&mut self, id: Id, class: Class, text: impl Into<String>) {
+        self.mark(id, class, true, text.into());
+    }
+
+    /// The worst that is said of a key counts, and each thing is said once.
+    fn mark(&mut self, id: Id, class: Class, decide: bool, text: String) {
+        match &mut self.verdicts[id] {
+            None => {
+                self.verdicts[id] = Some(Verdict {
+                    class,
+                    decide,
+                    texts: vec![text],
+                });
+            }
+            Some(verdict) => {
+                verdict.class = verdict.class.max(class);
+                verdict.decide |= decide;
+                if !verdict.texts.contains(&text) {
+                    verdict.texts.push(text);
+                }
+            }
+        }
+    }
+
+    fn is_marked(&self, id: Id) -> bool {
+        self.verdicts[id].is_some()
+    }
+
+    /// Whether something is known of a setting, be it that it has no effect.
+    fn is_settled(&self, id: Id) -> bool {
+        self.is_marked(id) || self.idle.contains_key(&id) || self.repeats.iter().any(|(it, _)| *it == id)
+    }
+
+    /// A default of MM2 that nobody wrote and that causeway does not share.
+    fn default(&mut self, key: &str, text: &str) {
+        let item = Item {
+            key: key.to_owned(),
+            at: None,
+            class: Class::Different,
+            decide: false,
+            text: text.to_owned(),
+        };
+        if !self.defaults.contains(&item) {
+            self.defaults.push(item);
+        }
+    }
+
+    fn variable(&mut self, name: &str, what: String, holds: Holds) {
+        if !self.variables.iter().any(|it| it.name == name) {
+            self.variables.push(Variable {
+                name: name.to_owned(),
+                what,
+                holds,
+            });
+        }
+    }
+
+    /// Every key once. What has no verdict by now is overridden everywhere, or unknown.
+    fn items(&mut self) -> Vec<Item> {
+        for (id, first) in std::mem::take(&mut self.repeats) {
+            if let Some(Verdict { class, decide, texts }) = &self.verdicts[first] {
+                let (class, decide, text) = (*class, *decide, texts.join("; "));
+                self.mark(id, class, decide, text);
+            }
+        }
+        for (id, text) in std::mem::take(&mut self.idle) {
+            if !self.is_marked(id) {
+                self.gone(id, text);
+            }
+        }
+        for (below, above) in std::mem::take(&mut self.shadows) {
+            if !self.is_marked(below) {
+                let line = self.at(above).line;
+                self.gone(below, format!("has no effect: line {line} overrides it"));
+            }
+        }
+        let settings = self.settings.iter().zip(&self.verdicts);
+        let mut items: Vec<Item> = settings
+            .map(|(setting, verdict)| {
+                let (class, decide, text) = match verdict {
+                    Some(verdict) => (verdict.class, verdict.decide, verdict.texts.join("; ")),
+                    None => (
+                        Class::NoEquivalent,
+                        false,
+                        "neither MirrorMaker 2 nor causeway knows this key".to_owned(),
+                    ),
+                };
+                Item {
+                    key: clean(&setting.key),
+                    at: Some(setting.at),
+                    class,
+                    decide,
+                    text,
+                }
+            })
+            .collect();
+        items.sort_by_key(|item| item.at);
+        items.append(&mut self.defaults);
+        items
+    }
+}
+
+/// A key from a file, as one line of text.
+fn clean(key: &str) -> String {
+    key.chars()
+        .take(250)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.key, self.at)
+    }
+}
+
+/// Keys that say how to reach a cluster rather than what to do with it (Kafka's `CLIENT_CONFIG_DEF` of
+/// `MirrorClientConfig`).
+fn is_security(key: &str) -> bool {
+    key.starts_with("ssl.") || key.starts_with("sasl.") || key.starts_with("security.")
+}
+
+/// `consumer.`, `producer.` or `admin.`, and what follows.
+fn client_key(key: &str) -> Option<(&str, &str)> {
+    key.split_once('.')
+        .filter(|(client, _)| ["consumer", "producer", "admin"].contains(client))
+}

@@ -1,0 +1,277 @@
+//! Connector configurations as Connect's REST interface, MSK Connect and their tools hold them.
+
+use std::collections::BTreeMap;
+
+use super::{Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, is_security};
+use crate::config::At;
+use crate::config::read::short;
+use crate::config::yaml::{Entry, Kind as Yaml, Node};
+
+/// Keys under which tools put the configuration itself: Connect, MSK Connect, Terraform.
+const CONFIG: &[&str] = &[
+    "config",
+    "connectorConfiguration",
+    "connector_configuration",
+    "configs",
+];
+
+struct Connector {
+    at: At,
+    keys: Keys,
+}
+
+pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
+    let mut connectors = Vec::new();
+    find(tree, "", sheet, &mut connectors);
+    let mut input = Input {
+        form: Form::Connectors,
+        name: None,
+        clusters: Vec::new(),
+        flows: Vec::new(),
+    };
+    let mut roles: BTreeMap<(String, String), BTreeMap<Role, Connector>> = BTreeMap::new();
+    let mut found = false;
+    for connector in connectors {
+        let class = connector.keys.get("connector.class").copied();
+        let Some(role) = class.and_then(|id| Role::of(sheet.value(id))) else {
+            for id in connector.keys.values() {
+                sheet.gone(*id, "its connector is not one of MirrorMaker 2's");
+            }
+            continue;
+        };
+        found = true;
+        if let Some(id) = class {
+            sheet.carried(id, role.carried());
+        }
+        let Some((source, target)) = pair(&connector, sheet) else {
+            continue;
+        };
+        let inside = roles.entry((source, target)).or_default();
+        if let Some(first) = inside.get(&role) {
+            let line = first.at.line;
+            sheet
+                .problems
+                .add(connector.at, format!("a second {} of this flow", role.class()))
+                .hint = Some(format!("the first is on line {line}; leave the one that runs"));
+        } else {
+            inside.insert(role, connector);
+        }
+    }
+    if !found {
+        sheet.problems.add(tree.at, "there is no connector of MirrorMaker 2 here").hint =
+            Some("give a connector's configuration, or an array of them: MirrorSourceConnector, and its MirrorCheckpointConnector and MirrorHeartbeatConnector".into());
+        return None;
+    }
+    for ((source, target), mut inside) in roles {
+        for connector in inside.values_mut() {
+            connect(&source, "source", connector, &mut input.clusters, sheet);
+            connect(&target, "target", connector, &mut input.clusters, sheet);
+        }
+        let mut keys = |role| inside.remove(&role).map(|it| (it.at, it.keys));
+        let (checkpoints, heartbeats) = (keys(Role::Checkpoint), keys(Role::Heartbeat));
+        match keys(Role::Source) {
+            Some((at, records)) => input.flows.push(Flow {
+                source,
+                target,
+                at,
+                records,
+                checkpoints: checkpoints.map(|(_, keys)| keys),
+                heartbeats: heartbeats.map(|(_, keys)| keys),
+            }),
+            None => {
+                for (_, keys) in checkpoints.into_iter().chain(heartbeats) {
+                    for id in keys.values() {
+                        sheet.gone(*id, "this file holds no MirrorSourceConnector for its flow");
+                    }
+                }
+            }
+        }
+    }
+    if input.flows.is_empty() && sheet.problems.is_empty() {
+        sheet
+            .problems
+            .add(tree.at, "there is no MirrorSourceConnector here")
+            .hint = Some("put the connectors of a flow into one file, as an array".into());
+    }
+    Some(input)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Source,
+    Checkpoint,
+    Heartbeat,
+}
+
+impl Role {
+    fn of(class: &str) -> Option<Self> {
+        let name = class.rsplit('.').next().unwrap_or_default();
+        [Role::Source, Role::Checkpoint, Role::Heartbeat]
+            .into_iter()
+            .find(|role| role.class() == name)
+    }
+
+    fn class(self) -> &'static str {
+        match self {
+            Role::Source => "MirrorSourceConnector",
+            Role::Checkpoint => "MirrorCheckpointConnector",
+            Role::Heartbeat => "MirrorHeartbeatConnector",
+        }
+    }
+
+    fn carried(self) -> &'static str {
+        match self {
+            Role::Source => "→ a flow of the topology",
+            Role::Checkpoint => "→ replication.offset_sync",
+            Role::Heartbeat => "→ replication.heartbeats",
+        }
+    }
+}
+
+/// Walks down to the configurations.
+fn find(node: &Node, path: &str, sheet: &mut Sheet, found: &mut Vec<Connector>) {
+    match &node.kind {
+        Yaml::List(items) => {
+            for (number, item) in items.iter().enumerate() {
+                find(item, &format!("{path}[{number}]."), sheet, found);
+            }
+        }
+        Yaml::Map(entries) if entries.iter().any(|e| e.key == "connector.class") => {
+            found.push(connector(node.at, entries, path, sheet));
+        }
+        Yaml::Map(entries) => {
+            for entry in entries {
+                let below = format!("{path}{}.", entry.key);
+                match &entry.value.kind {
+                    Yaml::Map(config) if CONFIG.contains(&entry.key.as_str()) => {
+                        found.push(connector(entry.key_at, config, &below, sheet));
+                    }
+                    Yaml::Map(_) => find(&entry.value, &below, sheet, found),
+                    Yaml::List(items) if items.iter().any(|it| matches!(it.kind, Yaml::Map(_))) => {
+                        find(&entry.value, &format!("{path}{}", entry.key), sheet, found);
+                    }
+                    _ => {
+                        let id = sheet.add(format!("{path}{}", entry.key), "", entry.key_at);
+                        sheet.gone(
+                            id,
+                            "belongs to the Connect cluster that runs the connector; causeway has none",
+                        );
+                    }
+                }
+            }
+        }
+        Yaml::Scalar(_) | Yaml::Null | Yaml::Unusable => {
+            if !matches!(node.kind, Yaml::Unusable) {
+                sheet
+                    .problems
+                    .add(node.at, "expected a connector's configuration");
+            }
+        }
+    }
+}
+
+fn connector(at: At, entries: &[Entry], path: &str, sheet: &mut Sheet) -> Connector {
+    let mut keys = Keys::new();
+    for entry in entries {
+        let value = match &entry.value.kind {
+            Yaml::Scalar(text) => text.trim(),
+            Yaml::Null => "",
+            Yaml::Unusable => continue,
+            Yaml::List(_) | Yaml::Map(_) => {
+                let name = short(&entry.key);
+                sheet
+                    .problems
+                    .add(entry.key_at, format!("`{name}` must be a single value"))
+                    .hint = Some("Connect takes texts, numbers, true and false".into());
+                continue;
+            }
+        };
+        let id = sheet.add(format!("{path}{}", entry.key), value, entry.key_at);
+        sheet.put(&mut keys, &entry.key, id);
+    }
+    Connector { at, keys }
+}
+
+/// The aliases of both clusters.
+fn pair(connector: &Connector, sheet: &mut Sheet) -> Option<(String, String)> {
+    let Some(source) = connector.keys.get("source.cluster.alias").copied() else {
+        sheet
+            .problems
+            .add(connector.at, "`source.cluster.alias` is missing")
+            .hint = Some("it is part of the names of the copied topics".into());
+        return None;
+    };
+    sheet.carried(source, "→ clusters");
+    let target = match connector.keys.get("target.cluster.alias").copied() {
+        Some(id) => {
+            sheet.carried(id, "→ clusters");
+            sheet.value(id).to_owned()
+        }
+        None => {
+            sheet.default(
+                "target.cluster.alias",
+                "not given, so the target is called `target`",
+            );
+            "target".to_owned()
+        }
+    };
+    let source = sheet.value(source).to_owned();
+    if source == target {
+        sheet
+            .problems
+            .add(connector.at, "source and target have one alias")
+            .hint = Some("set `target.cluster.alias` to another name".into());
+        return None;
+    }
+    Some((source, target))
+}
+
+/// Takes what is about one cluster out of a connector's keys.
+fn connect(
+    alias: &str,
+    side: &str,
+    connector: &mut Connector,
+    clusters: &mut Vec<Cluster>,
+    sheet: &mut Sheet,
+) {
+    if !clusters.iter().any(|it| it.alias == alias) {
+        clusters.push(Cluster {
+            alias: alias.to_owned(),
+            ..Cluster::default()
+        });
+    }
+    let cluster = clusters
+        .iter_mut()
+        .find(|it| it.alias == alias)
+        .expect("just pushed");
+    let prefix = format!("{side}.cluster.");
+    for (key, id) in connector.keys.clone() {
+        let Some(inner) = key.strip_prefix(&prefix) else {
+            continue;
+        };
+        cluster_key(cluster, inner, id, sheet);
+        connector.keys.remove(&key);
+    }
+}
+
+/// `source.cluster.*` and `target.cluster.*`: MM2 reads addresses and security from them, nothing else.
+pub fn cluster_key(cluster: &mut Cluster, key: &str, id: Id, sheet: &mut Sheet) {
+    if key == "alias" {
+    } else if key == "bootstrap.servers" {
+        match cluster.bootstrap {
+            None => cluster.bootstrap = Some(id),
+            Some(first) => sheet.same(first, id),
+        }
+    } else if is_security(key) {
+        let mut security = std::mem::take(&mut cluster.security);
+        sheet.agree(&mut security, key, id);
+        cluster.security = security;
+    } else if client_key(key).is_some() {
+        sheet.gone(id, "MirrorMaker 2 reads addresses and security from here, nothing else; it belongs to `consumer.` or `producer.override.`");
+    } else {
+        sheet.gone(
+            id,
+            "MirrorMaker 2 reads addresses and security from here, nothing else",
+        );
+    }
+}

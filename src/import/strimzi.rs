@@ -1,0 +1,413 @@
+//! Strimzi's `KafkaMirrorMaker2`, of `v1beta2` (`spec.clusters`) and of `v1` (`spec.target`, `mirrors[].source`).
+//!
+//! What each field becomes in MM2's words: `KafkaMirrorMaker2Connectors` of Strimzi's operator.
+
+use super::{
+    Class, Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, connectors::cluster_key, is_security,
+};
+use crate::config::At;
+use crate::config::read::short;
+use crate::config::yaml::{Entry, Kind as Yaml, Node};
+
+const POD: &str = "about the pods of a Connect cluster; run causeway in a Deployment of its own";
+
+pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
+    let Yaml::Map(root) = &tree.kind else {
+        return None;
+    };
+    let mut reader = Reader {
+        sheet,
+        clusters: Vec::new(),
+        worker: None,
+    };
+    let mut name = None;
+    let mut spec = None;
+    let mut kind = false;
+    for entry in root {
+        match (entry.key.as_str(), &entry.value.kind) {
+            ("apiVersion", _) => {
+                let id = reader.leaf(entry, "");
+                reader.sheet.carried(id, "read as a Strimzi resource");
+            }
+            ("kind", Yaml::Scalar(word)) => {
+                let id = reader.leaf(entry, "");
+                reader.sheet.carried(id, "read as a Strimzi resource");
+                kind = word == "KafkaMirrorMaker2";
+                if !kind {
+                    let problem = reader.sheet.problems.add(
+                        entry.value.at,
+                        format!("the kind is `{}`, not KafkaMirrorMaker2", short(word)),
+                    );
+                    problem.hint = Some("give the KafkaMirrorMaker2 resource alone".into());
+                }
+            }
+            ("metadata", Yaml::Map(metadata)) => {
+                for entry in metadata {
+                    let id = reader.leaf(entry, "metadata.");
+                    if let ("name", Yaml::Scalar(text)) = (entry.key.as_str(), &entry.value.kind) {
+                        name = Some(text.clone());
+                        reader.sheet.carried(id, "→ the topology's name");
+                    } else {
+                        reader.sheet.gone(id, "about the Kubernetes resource itself");
+                    }
+                }
+            }
+            ("spec", Yaml::Map(entries)) => spec = Some((entry.key_at, entries)),
+            _ => {
+                let id = reader.leaf(entry, "");
+                reader.sheet.gone(id, "about the Kubernetes resource itself");
+            }
+        }
+    }
+    if !kind {
+        return None;
+    }
+    let Some((at, spec)) = spec else {
+        reader.sheet.problems.add(At::START, "`spec` is missing");
+        return None;
+    };
+    let flows = reader.spec(at, spec);
+    let clusters = reader.clusters;
+    if flows.is_empty() && sheet.problems.is_empty() {
+        sheet
+            .problems
+            .add(at, "`mirrors` holds no mirror with a sourceConnector")
+            .hint = Some("list them: source and target cluster, and `sourceConnector: {}`".into());
+    }
+    Some(Input {
+        form: Form::Strimzi,
+        name,
+        clusters,
+        flows,
+    })
+}
+
+struct Reader<'a> {
+    sheet: &'a mut Sheet,
+    clusters: Vec<Cluster>,
+    /// The alias of the cluster that runs Connect.
+    worker: Option<String>,
+}
+
+impl Reader<'_> {
+    /// A key whose value, whatever it holds, is spoken of as a whole.
+    fn leaf(&mut self, entry: &Entry, path: &str) -> Id {
+        let value = match &entry.value.kind {
+            Yaml::Scalar(text) => text.trim(),
+            _ => "",
+        };
+        self.sheet
+            .add(format!("{path}{}", entry.key), value, entry.key_at)
+    }
+
+    fn spec(&mut self, at: At, spec: &[Entry]) -> Vec<Flow> {
+        let mut mirrors = None;
+        for entry in spec {
+            match (entry.key.as_str(), &entry.value.kind) {
+                ("connectCluster", Yaml::Scalar(alias)) => {
+                    self.worker = Some(alias.clone());
+                    let id = self.leaf(entry, "spec.");
+                    self.sheet
+                        .carried(id, "causeway keeps its state on the target, as Connect does");
+                }
+                ("target", Yaml::Map(entries)) => {
+                    self.worker = self.cluster(entry.key_at, entries, "spec.target.");
+                }
+                ("clusters", Yaml::List(items)) => {
+                    for (number, item) in items.iter().enumerate() {
+                        if let Yaml::Map(entries) = &item.kind {
+                            self.cluster(item.at, entries, &format!("spec.clusters[{number}]."));
+                        }
+                    }
+                }
+                ("mirrors", Yaml::List(items)) => mirrors = Some(items),
+                _ => {
+                    let id = self.leaf(entry, "spec.");
+                    self.sheet.gone(id, POD);
+                }
+            }
+        }
+        let Some(mirrors) = mirrors else {
+            self.sheet.problems.add(at, "`mirrors` is missing");
+            return Vec::new();
+        };
+        // Both shapes give the worker's settings in the cluster's `config`, once it is known which it is.
+        let mut flows = Vec::new();
+        for (number, item) in mirrors.iter().enumerate() {
+            if let Yaml::Map(entries) = &item.kind {
+                flows.extend(self.mirror(item.at, entries, &format!("spec.mirrors[{number}].")));
+            }
+        }
+        for cluster in &mut self.clusters {
+            if Some(&cluster.alias) == self.worker.as_ref() {
+                continue;
+            }
+            for id in cluster
+                .worker
+                .values()
+                .chain(cluster.producer.values())
+                .chain(cluster.consumer.values())
+                .chain(cluster.admin.values())
+            {
+                self.sheet.gone(*id, "MirrorMaker 2 reads addresses and security from here, nothing else; it belongs to `sourceConnector.config`");
+            }
+            cluster.worker.clear();
+            cluster.producer.clear();
+            cluster.consumer.clear();
+            cluster.admin.clear();
+        }
+        flows
+    }
+
+    /// One cluster; gives its alias.
+    fn cluster(&mut self, at: At, entries: &[Entry], path: &str) -> Option<String> {
+        let alias = entries.iter().find_map(|e| match (&e.key[..], &e.value.kind) {
+            ("alias", Yaml::Scalar(alias)) => Some(alias.clone()),
+            _ => None,
+        });
+        let Some(alias) = alias else {
+            self.sheet.problems.add(at, "a cluster has no `alias`");
+            return None;
+        };
+        let index = match self.clusters.iter().position(|it| it.alias == alias) {
+            Some(index) => index,
+            None => {
+                self.clusters.push(Cluster {
+                    alias: alias.clone(),
+                    ..Cluster::default()
+                });
+                self.clusters.len() - 1
+            }
+        };
+        let mut cluster = std::mem::take(&mut self.clusters[index]);
+        for entry in entries {
+            match (entry.key.as_str(), &entry.value.kind) {
+                ("alias", _) => {
+                    let id = self.leaf(entry, path);
+                    self.sheet.carried(id, "→ clusters");
+                }
+                ("bootstrapServers", _) => {
+                    let id = self.leaf(entry, path);
+                    cluster_key(&mut cluster, "bootstrap.servers", id, self.sheet);
+                }
+                ("config", Yaml::Map(config)) => {
+                    for entry in config {
+                        let id = self.leaf(entry, &format!("{path}config."));
+                        if is_security(&entry.key) {
+                            let mut keys = std::mem::take(&mut cluster.security);
+                            self.sheet.agree(&mut keys, &entry.key, id);
+                            cluster.security = keys;
+                            continue;
+                        }
+                        let (keys, name) = match client_key(&entry.key) {
+                            Some(("consumer", name)) => (&mut cluster.consumer, name),
+                            Some(("producer", name)) => (&mut cluster.producer, name),
+                            Some((_, name)) => (&mut cluster.admin, name),
+                            None => (&mut cluster.worker, entry.key.as_str()),
+                        };
+                        self.sheet.agree(keys, name, id);
+                    }
+                }
+                ("tls" | "authentication", _) => {
+                    let mut keys = std::mem::take(&mut cluster.strimzi);
+                    self.security(entry, path, &entry.key, &mut keys);
+                    cluster.strimzi = keys;
+                }
+                ("groupId" | "configStorageTopic" | "offsetStorageTopic" | "statusStorageTopic", _) => {
+                    let id = self.leaf(entry, path);
+                    self.sheet.gone(id, super::translate::WORKER_GONE);
+                }
+                ("config", Yaml::Null) => {
+                    let id = self.leaf(entry, path);
+                    self.sheet.carried(id, "empty");
+                }
+                _ => {
+                    self.leaf(entry, path);
+                }
+            }
+        }
+        self.clusters[index] = cluster;
+        Some(alias)
+    }
+
+    /// `tls` and `authentication`: every scalar inside by its path below the cluster.
+    fn security(&mut self, entry: &Entry, path: &str, name: &str, keys: &mut Keys) {
+        match &entry.value.kind {
+            Yaml::Map(entries) if !entries.is_empty() => {
+                for inner in entries {
+                    self.security(
+                        inner,
+                        &format!("{path}{}.", entry.key),
+                        &format!("{name}.{}", inner.key),
+                        keys,
+                    );
+                }
+            }
+            Yaml::List(items) if items.iter().any(|it| matches!(it.kind, Yaml::Map(_))) => {
+                for (number, item) in items.iter().enumerate() {
+                    if let Yaml::Map(entries) = &item.kind {
+                        for inner in entries {
+                            let below = format!("{path}{}[{number}].", entry.key);
+                            self.security(inner, &below, &format!("{name}.{number}.{}", inner.key), keys);
+                        }
+                    }
+                }
+            }
+            _ => {
+                let id = self.leaf(entry, path);
+                self.sheet.agree(keys, name, id);
+            }
+        }
+    }
+
+    fn mirror(&mut self, at: At, entries: &[Entry], path: &str) -> Option<Flow> {
+        let (mut source, mut target) = (None, self.worker.clone());
+        let (mut records, mut checkpoints, mut heartbeats) = (None, None, None);
+        let mut patterns = Vec::new();
+        for entry in entries {
+            match (entry.key.as_str(), &entry.value.kind) {
+                ("sourceCluster" | "targetCluster", Yaml::Scalar(alias)) => {
+                    let id = self.leaf(entry, path);
+                    self.sheet.carried(id, "→ a flow of the topology");
+                    if !self.clusters.iter().any(|it| it.alias == *alias) {
+                        let known: Vec<&str> = self.clusters.iter().map(|it| it.alias.as_str()).collect();
+                        let hint = format!("`clusters` names {}", short(&known.join(", ")));
+                        self.sheet
+                            .problems
+                            .add(entry.value.at, format!("there is no cluster `{}`", short(alias)))
+                            .hint = Some(hint);
+                        return None;
+                    }
+                    *if entry.key == "sourceCluster" {
+                        &mut source
+                    } else {
+                        &mut target
+                    } = Some(alias.clone());
+                }
+                ("source", Yaml::Map(entries)) => {
+                    source = self.cluster(entry.key_at, entries, &format!("{path}source."))
+                }
+                ("sourceConnector", _) => records = Some(self.connector(entry, path)),
+                ("checkpointConnector", _) => checkpoints = Some(self.connector(entry, path)),
+                ("heartbeatConnector", _) => heartbeats = Some(self.connector(entry, path)),
+                ("topicsPattern", _) => patterns.push(("topics", self.leaf(entry, path))),
+                ("topicsExcludePattern" | "topicsBlacklistPattern", _) => {
+                    patterns.push(("topics.exclude", self.leaf(entry, path)))
+                }
+                ("groupsPattern", _) => patterns.push(("groups", self.leaf(entry, path))),
+                ("groupsExcludePattern" | "groupsBlacklistPattern", _) => {
+                    patterns.push(("groups.exclude", self.leaf(entry, path)))
+                }
+                _ => {
+                    self.leaf(entry, path);
+                }
+            }
+        }
+        let (Some(source), Some(target)) = (source, target) else {
+            self.sheet
+                .problems
+                .add(at, "a mirror needs a source and a target cluster")
+                .hint = Some(
+                "v1beta2: `sourceCluster` and `targetCluster`; v1: `source` here and `spec.target`".into(),
+            );
+            return None;
+        };
+        if source == target {
+            self.sheet
+                .problems
+                .add(at, "a mirror needs two different clusters");
+            return None;
+        }
+        // The operator writes the patterns over what the connectors' own `config` says.
+        for (key, id) in patterns {
+            let connectors = [
+                records.as_mut().filter(|_| key.starts_with("topics")),
+                checkpoints.as_mut(),
+            ];
+            let mut read = false;
+            for keys in connectors.into_iter().flatten() {
+                self.sheet.put(keys, key, id);
+                read = true;
+            }
+            if !read {
+                self.sheet.gone(id, "there is no connector that would read it");
+            }
+        }
+        let Some(records) = records else {
+            for id in checkpoints.iter().chain(&heartbeats).flat_map(Keys::values) {
+                self.sheet
+                    .gone(*id, "this mirror has no sourceConnector, so it copies nothing");
+            }
+            return None;
+        };
+        Some(Flow {
+            source,
+            target,
+            at,
+            records,
+            checkpoints,
+            heartbeats,
+        })
+    }
+
+    fn connector(&mut self, entry: &Entry, path: &str) -> Keys {
+        let mut keys = Keys::new();
+        let path = format!("{path}{}.", entry.key);
+        let Yaml::Map(entries) = &entry.value.kind else {
+            let id = self.leaf(
+                entry,
+                path.strip_suffix(&format!("{}.", entry.key)).unwrap_or_default(),
+            );
+            self.sheet.carried(id, "→ the flow's defaults");
+            return keys;
+        };
+        if entries.is_empty() {
+            let id = self.leaf(
+                entry,
+                path.strip_suffix(&format!("{}.", entry.key)).unwrap_or_default(),
+            );
+            self.sheet.carried(id, "→ the flow's defaults");
+        }
+        for entry in entries {
+            match (entry.key.as_str(), &entry.value.kind) {
+                ("config", Yaml::Map(config)) => {
+                    for entry in config {
+                        let id = self.leaf(entry, &format!("{path}config."));
+                        self.sheet.put(&mut keys, &entry.key, id);
+                    }
+                }
+                ("config", Yaml::Null) => {
+                    let id = self.leaf(entry, &path);
+                    self.sheet.carried(id, "empty");
+                }
+                ("tasksMax", _) => {
+                    let id = self.leaf(entry, &path);
+                    self.sheet.put(&mut keys, "tasks.max", id);
+                }
+                ("state" | "pause", Yaml::Scalar(word)) => {
+                    let running = ["running", "false"].contains(&word.as_str());
+                    let id = self.leaf(entry, &path);
+                    match running {
+                        true => self.sheet.carried(id, "causeway runs every flow of its files"),
+                        false => self.sheet.decide(
+                            id,
+                            Class::NoEquivalent,
+                            "causeway runs every flow of its files; start it when this connector should run",
+                        ),
+                    }
+                }
+                ("autoRestart", _) => {
+                    let id = self.leaf(entry, &path);
+                    self.sheet
+                        .gone(id, "a task of causeway always starts again, with back-off");
+                }
+                _ => {
+                    let id = self.leaf(entry, &path);
+                    self.sheet
+                        .gone(id, "about the operator's handling of the connector");
+                }
+            }
+        }
+        keys
+    }
+}
