@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::table::{count, table};
 use super::{Outcome, OutputFormat, failed};
 use crate::status::{
-    ConfigSyncStatus, DaemonStatus, FlowStatus, HeartbeatStatus, PartitionStatus, TaskStatus,
+    ConfigSyncStatus, DaemonStatus, FlowStatus, GroupStatus, GroupSyncStatus, HeartbeatStatus,
+    PartitionStatus, TaskStatus,
 };
 
 /// How long the daemon may take to answer.
@@ -94,6 +95,12 @@ fn flow_block(flow: &FlowStatus, all: bool) -> String {
     for warning in sync.iter().flat_map(|it| &it.warnings) {
         line("", &format!("warning: {warning}"));
     }
+    if let Some(it) = &flow.groups {
+        line("groups", &groups(it));
+        for error in &it.errors {
+            line("", &format!("error: {error}"));
+        }
+    }
     if let Some(it) = &flow.heartbeats {
         line("heartbeats", &heartbeats(it));
         for error in &it.errors {
@@ -129,6 +136,32 @@ fn config_sync(sync: &ConfigSyncStatus) -> String {
                 age(since)
             ))
     )
+}
+
+/// `3 written, 1 active`, and what deserves a look.
+fn groups(sync: &GroupSyncStatus) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for group in sync.groups.values() {
+        *counts.entry(&group.state).or_default() += 1;
+    }
+    let mut parts: Vec<String> = counts
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    let mut note = |what: &str, count: usize| {
+        if 0 < count {
+            parts.push(format!("{count} with positions {what}"));
+        }
+    };
+    let with = |is: fn(&GroupStatus) -> bool| sync.groups.values().filter(|group| is(group)).count();
+    note("held at the end of the copy", with(|group| 0 < group.held));
+    note("in a thinned part of the map", with(|group| 0 < group.bounded));
+    note("that cannot be translated", with(|group| 0 < group.untranslated));
+    match (sync.seconds_since_last_pass, parts.is_empty()) {
+        (None, _) => "unknown until the first look".into(),
+        (Some(_), true) => "none with positions in copied topics".into(),
+        (Some(_), false) => parts.join(", "),
+    }
 }
 
 fn heartbeats(heartbeats: &HeartbeatStatus) -> String {
@@ -303,7 +336,20 @@ mod tests {
                     errors: vec!["orders: T201".into()],
                     ..ConfigSyncStatus::default()
                 }),
-                groups: None,
+                groups: Some(GroupSyncStatus {
+                    seconds_since_last_pass: Some(1.0),
+                    groups: [("a", "written"), ("b", "written"), ("c", "active")]
+                        .map(|(name, state)| {
+                            let status = GroupStatus {
+                                state: state.into(),
+                                held: u64::from(name == "b"),
+                                ..GroupStatus::default()
+                            };
+                            (name.to_owned(), status)
+                        })
+                        .into(),
+                    errors: vec!["d: T203".into()],
+                }),
                 heartbeats: Some(HeartbeatStatus {
                     age_seconds: Some(0.42),
                     lost: 3,
@@ -331,6 +377,8 @@ korea-dr seoul->busan: degraded (exactly_once)
   lag          unknown
   config sync  apply, last pass 2.1s ago, 1 change pending
                error: orders: T201
+  groups       1 active, 2 written, 1 with positions held at the end of the copy
+               error: d: T203
   heartbeats   newest arrived is 0.4s old, 3 lost
                error: T205
   tasks        1 of 4 here
