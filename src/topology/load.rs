@@ -83,7 +83,7 @@ fn share_heartbeats<'a>(flows: impl Iterator<Item = &'a mut FlowSpec>) {
         let on_source = |flow: &&mut FlowSpec| flow.heartbeats.enabled && flow.heartbeats.on_source;
         let carrier = flows
             .iter()
-            .position(|flow| on_source(&flow))
+            .position(on_source)
             .or_else(|| flows.iter().position(|flow| flow.heartbeats.enabled));
         let Some(carrier) = carrier else {
             continue;
