@@ -13,7 +13,7 @@ use causeway::mm2::{Checkpoint, Heartbeat, KeyValue, OffsetSync};
 use serde_json::Value;
 
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
-use crate::harness::mirror_maker::{self, MirrorMaker, MirrorMakerOptions};
+use crate::harness::mirror_maker::{MirrorMaker, MirrorMakerOptions};
 use crate::harness::oracle::mm2::{self as java, MirrorClient, Record};
 use crate::harness::oracle::{self, Isolation, NewRecord, OracleRecord};
 use crate::harness::{Cluster, Pair, pair, unique, wait_for, wait_until};
@@ -498,15 +498,12 @@ fn heartbeats_that_the_source_lost_are_counted_once() {
 fn heartbeats_of_a_real_mm2_have_an_age() {
     let clusters = clusters();
     // MM2 runs a herder for the opposite direction of every flow, which writes heartbeats even if it copies nothing.
-    let mm2 = MirrorMaker::start(MirrorMakerOptions::new(
+    let mm2 = MirrorMaker::start(MirrorMakerOptions::fast(
         &[
             ("seoul", &clusters.source.bootstrap()),
             ("busan", &clusters.target.bootstrap()),
         ],
-        &format!(
-            "seoul->busan.enabled = false\nseoul->busan.emit.heartbeats.enabled = false\nbusan->seoul.enabled = false\n{}",
-            mirror_maker::FAST
-        ),
+        "seoul->busan.enabled = false\nseoul->busan.emit.heartbeats.enabled = false\nbusan->seoul.enabled = false",
     ));
     let daemon = daemon(&clusters, &unique("hb-mm2"), ONE_WAY, "");
     daemon.wait_for("fresh heartbeats", LONG, |status| {
@@ -553,11 +550,10 @@ fn the_positions_of_a_real_mm2_can_be_read_after_it_was_stopped_or_killed() {
         oracle::produce(&source.bootstrap(), &records, "none");
     };
     produce();
-    let mut mm2 = MirrorMaker::start(MirrorMakerOptions::new(
+    let mut mm2 = MirrorMaker::start(MirrorMakerOptions::fast(
         &[("seoul", &source.bootstrap()), ("busan", &target.bootstrap())],
         &format!(
-            "seoul->busan.enabled = true\nseoul->busan.topics = {topic}\nbusan->seoul.emit.heartbeats.enabled = false\n{}",
-            mirror_maker::FAST
+            "seoul->busan.enabled = true\nseoul->busan.topics = {topic}\nbusan->seoul.emit.heartbeats.enabled = false"
         ),
     ));
     let remote = format!("seoul.{topic}");

@@ -506,7 +506,7 @@ static HEARTBEATS: &[Key] = &[
         "enabled",
         Boolean,
         Default("true"),
-        "Heartbeats are written to the target, and those of the source are copied whatever topics says.",
+        "Heartbeats are written to the target, and those of the source are copied whatever topics says. Of several flows between two clusters one does it for all.",
     ),
     key(
         "interval",

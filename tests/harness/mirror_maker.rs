@@ -28,19 +28,25 @@ const SINGLE_BROKER: &[&str] = &[
     "config.storage.replication.factor",
 ];
 
-/// Settings with which MM2 does soon what it does every minute or ten by default, for tests that wait for it.
-/// Positions are still flushed by the interval; only the interval is short.
-pub const FAST: &str = "\
-refresh.topics.interval.seconds = 1
-refresh.groups.interval.seconds = 1
-emit.checkpoints.interval.seconds = 1
-sync.group.offsets.interval.seconds = 1
-sync.topic.configs.interval.seconds = 1
-consumer.poll.timeout.ms = 100
-offset.flush.interval.ms = 1000
-offset.storage.partitions = 5
-status.storage.partitions = 1
-scheduled.rebalance.max.delay.ms = 0";
+/// Settings with which MM2 does soon what it does every minute or ten by default.
+const FAST: &[&str] = &[
+    "refresh.topics.interval.seconds = 1",
+    "refresh.groups.interval.seconds = 1",
+    "emit.checkpoints.interval.seconds = 1",
+    "sync.group.offsets.interval.seconds = 1",
+    "sync.topic.configs.interval.seconds = 1",
+    "consumer.poll.timeout.ms = 100",
+    "offset.storage.partitions = 5",
+    "status.storage.partitions = 1",
+];
+
+/// The same of its workers, which only listen to settings of their cluster.
+const FAST_WORKERS: &[&str] = &[
+    "offset.flush.interval.ms = 1000",
+    "scheduled.rebalance.max.delay.ms = 0",
+    "session.timeout.ms = 6000",
+    "heartbeat.interval.ms = 1000",
+];
 
 impl MirrorMakerOptions {
     /// Clusters by alias and bootstrap servers, each of one broker, and the rest of the properties.
@@ -58,6 +64,21 @@ impl MirrorMakerOptions {
             properties,
             memory: "512m".to_owned(),
         }
+    }
+
+    /// As [`MirrorMakerOptions::new`], for tests that wait for what MM2 does every minute or ten by default.
+    /// Its offsets topic has 5 partitions, and positions are stored every second.
+    pub fn fast(clusters: &[(&str, &str)], settings: &str) -> Self {
+        let mut options = Self::new(clusters, settings);
+        for line in FAST {
+            let _ = writeln!(options.properties, "{line}");
+        }
+        for (alias, _) in clusters {
+            for line in FAST_WORKERS {
+                let _ = writeln!(options.properties, "{alias}.{line}");
+            }
+        }
+        options
     }
 }
 
