@@ -12,6 +12,7 @@ use crate::telemetry::LogFormat;
 use crate::topology::{self, FlowSpec, Topology};
 
 mod import;
+mod offsets;
 mod plan;
 mod run;
 mod status;
@@ -55,7 +56,8 @@ impl From<ExitCode> for std::process::ExitCode {
                   causeway validate --config c.yaml --topology t.yaml       check them, offline\n  \
                   causeway plan     --config c.yaml --topology t.yaml       what would change on the target\n  \
                   causeway run      --config c.yaml --topology t.yaml       copy\n  \
-                  causeway status   --config c.yaml                         lag, states, reasons"
+                  causeway status   --config c.yaml                         lag, states, reasons\n  \
+                  causeway offsets list --config c.yaml --topology t.yaml   groups: source and target"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -134,6 +136,14 @@ enum Command {
         output: Output,
     },
 
+    /// Show where consumer groups continue on the target; changes nothing
+    ///
+    /// Asks both clusters and the flow's offset map there, no daemon.
+    Offsets {
+        #[command(subcommand)]
+        command: offsets::Command,
+    },
+
     /// Administer consumer groups for the daemon that started this: requests on stdin, answers on stdout
     #[command(hide = true)]
     GroupProcess,
@@ -210,6 +220,9 @@ impl Cli {
                 .map_or_else(|| files.api_address(), Ok)
                 .and_then(|address| status::report(&address, partitions, output.format))
                 .and_then(|text| print(&text)),
+            Command::Offsets { command } => files
+                .load()
+                .and_then(|(config, flows)| offsets::run(&config, &flows, command)),
             Command::GroupProcess => groups::serve().map_err(failed),
             Command::Import { source } => import::import(&source),
             Command::Reference { schema } => print(&match schema {
@@ -334,7 +347,8 @@ mod tests {
     #[test]
     fn every_command_and_option_has_a_help_text() {
         let cli = Cli::command();
-        for command in std::iter::once(&cli).chain(cli.get_subcommands()) {
+        let nested = cli.get_subcommands().flat_map(clap::Command::get_subcommands);
+        for command in std::iter::once(&cli).chain(cli.get_subcommands()).chain(nested) {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for argument in command.get_arguments() {
                 assert!(

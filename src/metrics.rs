@@ -619,8 +619,11 @@ mod tests {
         PartitionMetrics,
         FlowMetrics,
         ConfigSyncMetrics,
+        GroupSyncMetrics,
         HeartbeatMetrics,
     ) {
+        let mut groups = GroupSyncMetrics::new(&flow());
+        groups.staleness("shop", None);
         let task = TaskMetrics::new(&flow(), 3);
         let topic = task.topic("orders");
         (
@@ -629,6 +632,7 @@ mod tests {
             PartitionMetrics::new(&flow(), "orders", 7),
             FlowMetrics::new(&flow()),
             ConfigSyncMetrics::new(&flow()),
+            groups,
             HeartbeatMetrics::new(&flow()),
         )
     }
