@@ -18,12 +18,13 @@ use crate::replication::{daemon, partitions, topology, wait_until_copied};
 const LONG: Duration = Duration::from_secs(60);
 
 /// Files in a directory of their own, and commands that read them.
-struct Files {
+pub struct Files {
     directory: Scratch,
 }
 
 impl Files {
-    fn new(config: &str, topologies: &[&str]) -> Self {
+    /// Files of these texts.
+    pub fn new(config: &str, topologies: &[&str]) -> Self {
         let files = Self {
             directory: Scratch::new("commands"),
         };
@@ -42,7 +43,8 @@ impl Files {
         self.directory.path().join(format!("topology-{number}.yaml"))
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    /// Runs a command that reads them.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = command();
         command.args(arguments).arg("--config").arg(self.config());
         for number in 0.. {
@@ -64,10 +66,11 @@ fn command() -> Command {
     command
 }
 
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
+/// How a command ended and what it said.
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
     took: Duration,
 }
 
@@ -87,11 +90,13 @@ fn ran(mut command: Command) -> Ran {
 }
 
 impl Ran {
-    fn json(&self) -> Value {
+    /// Its data.
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
     }
 
-    fn all(&self) -> String {
+    /// All it said.
+    pub fn all(&self) -> String {
         format!("{}\n{}", self.stdout, self.stderr)
     }
 }
@@ -103,7 +108,8 @@ fn nobody() -> (String, String) {
     (config, topology("nobody", &["orders"], ""))
 }
 
-fn shared_clusters() -> String {
+/// The shared clusters as `seoul` and `busan`.
+pub fn shared_clusters() -> String {
     let Pair { source, target } = pair();
     clusters_yaml(&[("seoul", &source.bootstrap()), ("busan", &target.bootstrap())])
 }

@@ -11,6 +11,7 @@ mod harness;
 mod harness_works;
 mod mm2_records;
 mod import;
+mod offsets;
 mod patterns;
 mod positions;
 mod replication;

@@ -186,7 +186,6 @@ fn a_position_ahead_of_replication_is_held_at_its_end_and_mm2s_clients_find_the_
     let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
     oracle::set_group_offset(&source.bootstrap(), &ahead, &topic, 0, end + 1000);
     oracle::set_group_offset(&source.bootstrap(), &behind, &topic, 1, 7);
-    let before = oracle::topics(&source.bootstrap());
     let daemon = daemon(topology(&unique("t"), &[&topic], OFTEN));
     wait_until_copied(&daemon, source, &topic, SOON);
     daemon.wait_for("both are written", SOON, |status| {
@@ -212,9 +211,4 @@ fn a_position_ahead_of_replication_is_held_at_its_end_and_mm2s_clients_find_the_
     assert_eq!(Some(translated[0].offset), position(target, &behind, &topic, 1));
     let (from, to) = (read(source, &topic), read(target, &topic));
     assert_eq!(rest(&from, 1, 7), rest(&to, 1, translated[0].offset));
-    assert_eq!(
-        oracle::topics(&source.bootstrap()),
-        before,
-        "nothing is created on the source"
-    );
 }

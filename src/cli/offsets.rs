@@ -562,7 +562,7 @@ fn positions(rows: &[Row]) -> String {
         "PARTITION",
         "POSITION",
         "ON TARGET",
-        "POSITION",
+        "CONTINUES AT",
         "HOW",
         "GROUP IS AT",
     ];
@@ -582,7 +582,7 @@ fn group_runs(rows: &[Row]) -> String {
         "PARTITION",
         "POSITION",
         "ON TARGET",
-        "POSITION",
+        "CONTINUES AT",
         "HOW",
         "GROUP IS AT",
         "RUN",
@@ -596,11 +596,145 @@ fn group_runs(rows: &[Row]) -> String {
 }
 
 fn offset_run(place: &Place) -> String {
-    let header = ["PARTITION", "POSITION", "ON TARGET", "POSITION", "HOW", "RUN"];
+    let header = ["PARTITION", "POSITION", "ON TARGET", "CONTINUES AT", "HOW", "RUN"];
     let [partition, position, remote, target, how] = place.cells();
     table(
         2,
         header,
         &[[partition, position, remote, target, how, place.run_cell()]],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::offset_map::Segment;
+
+    /// Both directions of the example, which renames topics and selects `orders.*` and `payments`.
+    fn flows() -> Vec<FlowSpec> {
+        let path = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let topology = path("topologies/active-active.yaml");
+        let (_, topologies) = crate::topology::load(&path("config/local.yaml"), &[topology], &|_| None)
+            .expect("an example without mistakes");
+        topologies.into_iter().flat_map(|it| it.flows).collect()
+    }
+
+    /// `seoul->busan`, and a map of `orders-0` that knows of 100..103 → 40, 104..106 → 44, covered to 107.
+    fn copied() -> (FlowSpec, BTreeMap<TopicPartition, PartitionMap>) {
+        let flow = one(&flows(), Some("seoul->busan"), "it", |_| true)
+            .expect("it is there")
+            .clone();
+        let run = |source, target, length| Run {
+            source,
+            target,
+            length,
+        };
+        let partition = TopicPartition::new("orders", 0);
+        let mut map = PartitionMap::new(partition.clone());
+        let segment = Segment::new(0, (100, 40), 107, false, &[run(100, 40, 3), run(104, 44, 2)]);
+        map.apply(&segment.key(&partition), Some((segment, 0)));
+        (flow, [(partition, map)].into())
+    }
+
+    fn rows(now: Option<&BTreeMap<TopicPartition, Commit>>) -> Vec<Row> {
+        let (flow, maps) = copied();
+        let at = |(topic, partition, offset): (&str, i32, i64)| {
+            (TopicPartition::new(topic, partition), commit(offset))
+        };
+        let positions = [("orders", 0, 103), ("orders", 1, 5), ("private", 0, 7)];
+        rows_of_group(&flow, &maps, "shop", positions.map(at).into(), now)
+    }
+
+    fn commit(offset: i64) -> Commit {
+        Commit {
+            offset,
+            leader_epoch: None,
+            metadata: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_says_where_a_group_continues_and_how_exactly() {
+        let now = [(TopicPartition::new("seoul.orders", 0), commit(41))].into();
+        let expected = "
+  GROUP  PARTITION  POSITION  ON TARGET       CONTINUES AT  HOW                                          GROUP IS AT
+  shop   orders-0   103       seoul.orders-0  44        exact                                        41
+  shop   orders-1   5         seoul.orders-1  none      unknown: the map does not know the partition  none
+  shop   private-0  7         none            none      the flow does not copy the topic             none
+";
+        let words = |text: &str| -> Vec<Vec<String>> {
+            let lines = text.lines().filter(|line| !line.is_empty());
+            lines
+                .map(|line| line.split_whitespace().map(str::to_owned).collect())
+                .collect()
+        };
+        assert_eq!(words(&positions(&rows(Some(&now)))), words(expected));
+        assert!(group_runs(&rows(Some(&now))).contains("41           104 → 44, 2 records"));
+    }
+
+    #[test]
+    fn what_the_target_does_not_tell_is_neither_a_position_nor_none() {
+        assert!(rows(None).iter().all(|row| row.now_cell() == "unknown"));
+        let (flow, _) = copied();
+        assert_eq!(rows(None)[0].json(&flow)["target_group_offset"], "unknown");
+    }
+
+    #[test]
+    fn every_answer_of_the_map_has_its_words() {
+        let (flow, maps) = copied();
+        let words = |position| {
+            let place = Place::of(&flow, &maps, TopicPartition::new("orders", 0), position);
+            (place.target(), place.exactness(), place.how(), place.is_missed())
+        };
+        let held = "held at the replicated end, source offset 107".to_owned();
+        let old = "too old: the map begins at source offset 100".to_owned();
+        assert_eq!(words(101), (Some(41), "exact", "exact".to_owned(), false));
+        assert_eq!(words(120), (Some(46), "ahead", held, false));
+        assert_eq!(words(99), (None, "too_old", old, true));
+        let mut place = Place::of(&flow, &maps, TopicPartition::new("orders", 0), 101);
+        place.translation = Some(Translation::Bound {
+            target: 40,
+            reread: 2,
+        });
+        assert_eq!(place.how(), "at most 2 offsets read again");
+        assert_eq!(place.json(&flow)["reread"], 2);
+    }
+
+    #[test]
+    fn an_export_has_the_positions_with_a_place_and_remarks_the_others() {
+        let lines: Vec<_> = rows(None).iter().map(|row| row.place.csv()).collect();
+        assert_eq!(lines, [Some("seoul.orders,0,44\n".to_owned()), None, None]);
+        let remarks: Vec<_> = rows(None).iter().map(|row| row.place.remark()).collect();
+        assert_eq!(
+            remarks,
+            [
+                None,
+                Some("left out: orders-1 at 5: unknown: the map does not know the partition".to_owned()),
+                Some("left out: private-0 at 7: the flow does not copy the topic".to_owned()),
+            ]
+        );
+        let missed: Vec<_> = rows(None).iter().map(|row| row.place.is_missed()).collect();
+        assert_eq!(
+            missed,
+            [false, true, false],
+            "what is not copied on purpose is not missed"
+        );
+    }
+
+    #[test]
+    fn a_flow_is_asked_for_only_when_several_select_the_group() {
+        let flows = flows();
+        let pick = |name, selected: &[&str]| {
+            let selects = |flow: &FlowSpec| selected.contains(&flow.id.to_string().as_str());
+            one(&flows, name, "group g", selects).map(|flow| flow.id.to_string())
+        };
+        let (there, back) = ("seoul->busan", "busan->seoul");
+        assert_eq!(pick(None, &[back]), Ok(back.to_owned()));
+        assert_eq!(pick(Some(there), &[]), Ok(there.to_owned()));
+        assert_eq!(pick(None, &[there, back]), Err(ExitCode::Usage));
+        assert_eq!(pick(None, &[]), Err(ExitCode::Usage));
+        assert_eq!(pick(Some("a->b"), &[there]), Err(ExitCode::Usage));
+    }
 }
