@@ -19,7 +19,7 @@ use causeway::kafka::{ClusterAlias, TopicPartition};
 
 use crate::admin::connection;
 use crate::harness::daemon::causeway;
-use crate::harness::kafka::{SASL_PASSWORD, SASL_USER};
+use crate::harness::kafka::{SASL_PASSWORD, SASL_USER, kafka_version};
 use crate::harness::oracle::{self, GroupCommit};
 use crate::harness::{Cluster, ClusterOptions, free_port, pair, unique, wait_until};
 
@@ -72,6 +72,14 @@ fn everywhere(topic: &str, partitions: i32, commit: &Commit) -> BTreeMap<TopicPa
         .collect()
 }
 
+/// The newest protocol that brokers speak without being told to: KIP-848's since Kafka 4.0.
+fn newest_protocol() -> (&'static str, GroupKind) {
+    match kafka_version().starts_with("3.") {
+        true => ("classic", GroupKind::Classic),
+        false => ("consumer", GroupKind::Consumer),
+    }
+}
+
 fn names(groups: &[&str]) -> Vec<String> {
     groups.iter().map(|&it| it.to_owned()).collect()
 }
@@ -110,7 +118,7 @@ fn positions_of_all_kinds_of_groups_are_read_as_they_were_committed() {
     };
     oracle::assign_and_commit(&bootstrap, &simple, &commit);
     oracle::join_group(&bootstrap, &classic, &topic, "classic");
-    oracle::join_group(&bootstrap, &newer, &topic, "consumer");
+    oracle::join_group(&bootstrap, &newer, &topic, newest_protocol().0);
 
     let groups = names(&[&simple, &classic, &newer, &never]);
     let read = target().committed(&groups, LONG).unwrap();
@@ -147,7 +155,7 @@ fn positions_of_all_kinds_of_groups_are_read_as_they_were_committed() {
     };
     let seen = |group| listed(group).map(|it| (it.state, it.kind, it.simple));
     wait_until("the members have their partitions", LONG, || {
-        seen(&newer) == Some((GroupState::Stable, GroupKind::Consumer, false))
+        seen(&newer) == Some((GroupState::Stable, newest_protocol().1, false))
             && seen(&classic) == Some((GroupState::Stable, GroupKind::Classic, false))
     });
     assert_eq!(seen(&simple), Some((GroupState::Empty, GroupKind::Classic, true)));
@@ -155,7 +163,7 @@ fn positions_of_all_kinds_of_groups_are_read_as_they_were_committed() {
     oracle::leave_group(&bootstrap, &classic);
     oracle::leave_group(&bootstrap, &newer);
     wait_until("the members have left", LONG, || {
-        seen(&newer) == Some((GroupState::Empty, GroupKind::Consumer, false))
+        seen(&newer) == Some((GroupState::Empty, newest_protocol().1, false))
             && seen(&classic) == Some((GroupState::Empty, GroupKind::Classic, false))
     });
 }
@@ -223,7 +231,7 @@ fn a_group_with_members_is_refused_and_others_in_the_same_call_are_written_and_d
     let topic = topic(1);
     let (classic, newer, free) = (unique("classic"), unique("newer"), unique("free"));
     oracle::join_group(&bootstrap, &classic, &topic, "classic");
-    oracle::join_group(&bootstrap, &newer, &topic, "consumer");
+    oracle::join_group(&bootstrap, &newer, &topic, newest_protocol().0);
     let groups = target();
     let positions: Positions = [&classic, &newer, &free]
         .map(|group| (group.clone(), everywhere(&topic, 1, &at(3))))
