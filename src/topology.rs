@@ -39,6 +39,11 @@ impl FlowId {
         format!("causeway.{}.{}.offset-map.internal", self.topology, self.source)
     }
 
+    /// `causeway.<topology>.failover.internal` (design: on the target): the audit trail.
+    pub fn failover_topic(&self) -> String {
+        format!("causeway.{}.failover.internal", self.topology)
+    }
+
     /// The consumer group whose members own the tasks of this flow, on the target.
     pub fn group(&self) -> String {
         format!("causeway.{}.{}->{}", self.topology, self.source, self.target)

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::ledger::{self, Ledger, StateRecord};
 use super::task::PartitionId;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::codes::code;
 use crate::kafka::consumer::{Consumer, Kind, Message, TopicHandle};
-use crate::kafka::producer::{DeliverySpan, Headers, Producer, TopicNumber, TransactionError};
+use crate::kafka::producer::{DeliverySpan, Headers, Producer, TopicNumber};
 use crate::kafka::{NextOffset, TopicPartition};
 use crate::topology::{Delivery, FlowSpec};
 
@@ -82,26 +83,6 @@ pub enum Outcome {
     Failed(Error),
 }
 
-/// A record of causeway's own, for one of its topics on the target.
-#[derive(Clone, Debug)]
-pub struct StateRecord {
-    /// Which topic.
-    pub topic: StateTopic,
-    /// Its key.
-    pub key: Vec<u8>,
-    /// Its value.
-    pub value: Vec<u8>,
-}
-
-/// The topics a task writes about itself. The partition is the task's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StateTopic {
-    /// `….progress.internal`
-    Progress,
-    /// `….offset-map.internal`
-    OffsetMap,
-}
-
 /// Cluster ids for `provenance: header`.
 #[derive(Clone, Debug)]
 pub struct Origin {
@@ -114,10 +95,10 @@ pub struct Origin {
 /// Clients and routes of one task. Fields are dropped in order: first the producers, which give every message
 /// back, then the messages in hand, then the consumer that owns their memory.
 pub struct RecordEngine {
-    data: Producer,
-    /// At-least-once writes its state through a transactional producer of its own, so that a former owner
-    /// is fenced in both modes.
-    ledger: Option<Producer>,
+    /// Without transactions, data goes through a producer of its own; the ledger fences former owners in
+    /// both modes.
+    plain: Option<Producer>,
+    ledger: Ledger,
     hand: VecDeque<(PartitionId, Message)>,
     consumer: Consumer,
     routes: Vec<Route>,
@@ -127,8 +108,6 @@ pub struct RecordEngine {
     targets: BTreeMap<String, TopicNumber>,
     /// Number at the data producer → partition number → id.
     by_target: Vec<Vec<Option<PartitionId>>>,
-    state_topics: [TopicNumber; 2],
-    task: i32,
     origin: Option<Origin>,
     deliveries: Vec<DeliverySpan>,
     answers: Vec<Answer>,
@@ -156,58 +135,29 @@ impl RecordEngine {
         let refused = |code: Code| move |text: String| Error::new(code, text);
         let consumer = Consumer::new(&source.task_consumer(&client_id, memory), &label)
             .map_err(refused(Code::SourceAuthentication))?;
-        let producer = |transactional_id| {
-            let mut config = target.task_producer(&client_id, spec.compression.as_str(), transactional_id);
-            if let Some(bytes) = batch_bytes {
-                ClusterConnection::limit_batches(&mut config, bytes);
-            }
-            Producer::new(&config, &label).map_err(refused(Code::TargetAuthentication))
+        let plain = match spec.delivery {
+            Delivery::ExactlyOnce => None,
+            Delivery::AtLeastOnce => Some(ledger::producer(spec, task, target, batch_bytes, None)?),
         };
-        let (data, ledger) = match spec.delivery {
-            Delivery::ExactlyOnce => (producer(Some(client_id.as_str()))?, None),
-            Delivery::AtLeastOnce => (producer(None)?, Some(producer(Some(client_id.as_str()))?)),
-        };
-        let mut engine = Self {
-            data,
-            ledger,
+        Ok(Self {
+            plain,
+            ledger: Ledger::new(spec, task, target, batch_bytes)?,
             hand: VecDeque::new(),
             consumer,
             routes: Vec::new(),
             by_source: HashMap::new(),
             targets: BTreeMap::new(),
             by_target: Vec::new(),
-            state_topics: [TopicNumber(0); 2],
-            task: task as i32,
             origin,
             deliveries: Vec::new(),
             answers: Vec::new(),
             zero_timestamps: 0,
-        };
-        let names = [spec.id.progress_topic(), spec.id.offset_map_topic()];
-        for (number, name) in names.iter().enumerate() {
-            let topic = engine
-                .state_producer()
-                .topic(name)
-                .map_err(refused(Code::TargetTopicMissing))?;
-            engine.state_topics[number] = topic;
-        }
-        // The state topics may have taken numbers at the data producer; nothing routes to them.
-        engine.by_target.resize_with(names.len(), Vec::new);
-        Ok(engine)
-    }
-
-    fn state_producer(&mut self) -> &mut Producer {
-        self.ledger.as_mut().unwrap_or(&mut self.data)
+        })
     }
 
     /// Fences every former owner of this task. May be repeated when the error says so.
     pub fn fence(&mut self, timeout: Duration) -> std::result::Result<(), (Error, bool)> {
-        let producer = self.state_producer();
-        // A client that knows a broker finds its coordinator at once.
-        producer.learn_leaders(timeout);
-        producer
-            .init_transactions(timeout)
-            .map_err(|e| (transaction_error(&e), e.retriable))
+        self.ledger.fence(timeout)
     }
 
     /// Starts to read partitions and prepares where they go. Ids are given in order of first use.
@@ -219,15 +169,16 @@ impl RecordEngine {
         for (source, remote, _) in partitions {
             let target = match self.targets.get(remote) {
                 Some(number) => {
-                    let learnt = self
-                        .data
-                        .learn_partition(*number, source.partition, LEARN_TIMEOUT);
+                    let learnt = data(&mut self.plain, &mut self.ledger).learn_partition(
+                        *number,
+                        source.partition,
+                        LEARN_TIMEOUT,
+                    );
                     learnt.map_err(|why| Error::new(Code::TargetUnavailable, format!("{remote}: {why}")))?;
                     *number
                 }
                 None => {
-                    let number = self
-                        .data
+                    let number = data(&mut self.plain, &mut self.ledger)
                         .topic(remote)
                         .map_err(|e| Error::new(Code::TargetTopicMissing, e))?;
                     self.targets.insert(remote.clone(), number);
@@ -261,7 +212,7 @@ impl RecordEngine {
             .assign(&starts)
             .map_err(|e| Error::new(Code::SourceUnexpected, e))?;
         self.consumer.learn_leaders(LEARN_TIMEOUT);
-        self.data.learn_leaders(LEARN_TIMEOUT);
+        data(&mut self.plain, &mut self.ledger).learn_leaders(LEARN_TIMEOUT);
         Ok(ids)
     }
 
@@ -337,6 +288,7 @@ impl RecordEngine {
 
     /// Sends the next `n` records in hand.
     pub fn enqueue(&mut self, n: u32) {
+        let data = data(&mut self.plain, &mut self.ledger);
         for (partition, message) in self.hand.drain(..n as usize) {
             let headers = match route(self.origin.as_ref(), &message) {
                 Ok(Some(headers)) => headers,
@@ -357,7 +309,7 @@ impl RecordEngine {
                 }
             };
             self.zero_timestamps += u64::from(message.timestamp() == 0);
-            if let Err((message, err)) = self.data.send(self.routes[partition.0].target, message, headers) {
+            if let Err((message, err)) = data.send(self.routes[partition.0].target, message, headers) {
                 let error = Error::new(code(Side::Target, err), err.to_string());
                 answer(
                     &mut self.answers,
@@ -379,9 +331,9 @@ impl RecordEngine {
         } else {
             Duration::ZERO
         };
-        self.data.poll(wait);
+        data(&mut self.plain, &mut self.ledger).poll(wait);
         answers.append(&mut self.answers);
-        self.data.take_deliveries(&mut self.deliveries);
+        data(&mut self.plain, &mut self.ledger).take_deliveries(&mut self.deliveries);
         for span in &self.deliveries {
             let known = self.by_target[span.topic.0]
                 .get(span.partition as usize)
@@ -401,47 +353,25 @@ impl RecordEngine {
                 },
             });
         }
-        if let Some(ledger) = &mut self.ledger {
-            ledger.poll(Duration::ZERO);
+        if self.plain.is_some() {
+            self.ledger.producer().poll(Duration::ZERO);
         }
     }
 
     /// Opens the transaction of the data (exactly once).
     pub fn begin(&mut self) -> Result<()> {
-        self.data.begin_transaction().map_err(|e| transaction_error(&e))
+        self.ledger.begin()
     }
 
     /// Stores `records` in a transaction: the open one of the data, which it commits, or one of its own.
     /// On an error the outcome may be unknown: drop the engine and read the stored progress again.
     pub fn commit(&mut self, records: &[StateRecord], open: bool, timeout: Duration) -> Result<()> {
-        let (topics, task) = (self.state_topics, self.task);
-        let producer = self.state_producer();
-        if !open {
-            producer.begin_transaction().map_err(|e| transaction_error(&e))?;
-        }
-        for record in records {
-            let topic = topics[record.topic as usize];
-            producer
-                .send_state(topic, task, &record.key, Some(&record.value))
-                .map_err(|err| Error::new(code(Side::Target, err), format!("state record: {err}")))?;
-        }
-        let committed = producer
-            .commit_transaction(timeout)
-            .map_err(|e| transaction_error(&e));
-        match producer.take_state_error() {
-            Some(err) => Err(Error::new(
-                state_code(code(Side::Target, err)),
-                format!("state record: {err}"),
-            )),
-            None => committed,
-        }
+        self.ledger.commit(records, open, timeout)
     }
 
     /// Gives the open transaction up, so that readers of the target need not wait for it.
     pub fn abort(&mut self, timeout: Duration) -> Result<()> {
-        self.state_producer()
-            .abort_transaction(timeout)
-            .map_err(|e| transaction_error(&e))
+        self.ledger.abort(timeout)
     }
 
     /// Errors of the clients as a whole since the last call.
@@ -454,9 +384,9 @@ impl RecordEngine {
             );
         };
         add(Side::Source, self.consumer.take_errors());
-        add(Side::Target, self.data.take_errors());
-        if let Some(ledger) = &self.ledger {
-            add(Side::Target, ledger.take_errors());
+        add(Side::Target, self.ledger.producer().take_errors());
+        if let Some(plain) = &self.plain {
+            add(Side::Target, plain.take_errors());
         }
         errors
     }
@@ -464,6 +394,14 @@ impl RecordEngine {
     /// Records with CreateTime 0 sent since the last call.
     pub fn take_zero_timestamps(&mut self) -> u64 {
         std::mem::take(&mut self.zero_timestamps)
+    }
+}
+
+/// The producer of data.
+fn data<'a>(plain: &'a mut Option<Producer>, ledger: &'a mut Ledger) -> &'a mut Producer {
+    match plain {
+        Some(plain) => plain,
+        None => ledger.producer(),
     }
 }
 
@@ -525,22 +463,4 @@ fn slot(slots: &mut Vec<Option<PartitionId>>, partition: i32) -> &mut Option<Par
         slots.resize(at + 1, None);
     }
     &mut slots[at]
-}
-
-fn transaction_error(e: &TransactionError) -> Error {
-    Error::new(
-        state_code(code(Side::Target, e.code)),
-        format!("transaction: {}", e.text),
-    )
-}
-
-/// Codes about a topic mean our own topics here, which is no partition's fault.
-fn state_code(code: Code) -> Code {
-    match code {
-        Code::TargetNotAuthorized => Code::TargetStateNotAuthorized,
-        Code::TargetTopicMissing | Code::TargetRecordTooLarge | Code::TargetRecordRejected => {
-            Code::TargetTransactionFailed
-        }
-        other => other,
-    }
 }

@@ -5,16 +5,18 @@
 //! source → assign → run) and ends by draining or by an error. After any error the next session begins the
 //! same way: there is no other path of recovery.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info};
 
-use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, StateRecord, Taken};
+use super::bounds::{self, offset};
+use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
+use super::ledger::StateRecord;
 use super::slot::{Slot, born_record, progress_record, segment_record};
-use super::start::{Bounds, StoredProgress, begin};
+use super::start::{Started, StoredProgress, begin};
 use super::task::{Action, Event, Limits, PartitionId, TaskState, concerns_one_partition};
 use super::task_thread::{TaskThread, task_of};
 use super::throttle::Waiting;
@@ -494,48 +496,26 @@ impl<'a> Session<'a> {
         if wanted.is_empty() || self.task.drain.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let ask = |spec: OffsetSpec, committed| {
-            let asked: Vec<_> = wanted.iter().map(|tp| (tp.clone(), spec)).collect();
-            flow.source_admin.list_offsets(&asked, committed, ADMIN_TIMEOUT)
-        };
-        let (starts, ends) = (ask(OffsetSpec::Earliest, false)?, ask(OffsetSpec::Latest, false)?);
-        // The view may be older than a topic made anew, whose offsets would look like a truncated log. Asked
-        // last, so that old offsets may meet a new id but never the other way round.
-        let topics: BTreeSet<&str> = wanted.iter().map(|tp| &*tp.topic).collect();
-        let topics: Vec<&str> = topics.into_iter().collect();
-        let described = flow.source_admin.describe_topics(&topics, ADMIN_TIMEOUT)?;
-        let remote: Vec<_> = wanted
-            .iter()
+        let routed: Vec<_> = wanted
+            .into_iter()
             .map(|tp| {
-                let remote = self.view.partitions[tp].remote.as_str();
-                (TopicPartition::new(remote, tp.partition), OffsetSpec::Latest)
+                let remote = self.view.partitions[&tp].remote.clone();
+                (tp, remote)
             })
             .collect();
-        let target_ends = flow.target_admin.list_offsets(&remote, false, ADMIN_TIMEOUT)?;
+        let bounds = bounds::ask(&flow.source_admin, &flow.target_admin, &routed)?;
 
         let mut assign = vec![];
-        for (tp, (remote, _)) in wanted.iter().zip(&remote) {
-            let bounds = (|| {
-                let topic_id = match described.get(&*tp.topic) {
-                    Some(topic) => topic.as_ref().map_err(Error::clone)?.id.clone(),
-                    None => return Err(Error::new(Code::SourceTopicMissing, "no answer about the topic")),
-                };
-                Ok(Bounds {
-                    topic_id,
-                    log_start: offset(&starts, tp)?,
-                    end: offset(&ends, tp)?,
-                    target_end: offset(&target_ends, remote)?,
-                })
-            })();
+        for (tp, bounds) in &bounds {
             let bounds = match bounds {
                 Ok(bounds) => bounds,
                 Err(error) => {
-                    self.task.hold(tp, error);
+                    self.task.hold(tp, error.clone());
                     continue;
                 }
             };
             let stored = self.slot.progress.get(tp);
-            match begin(stored, &bounds, flow.spec.on_gap) {
+            match begin(stored, bounds, flow.spec.on_gap) {
                 Ok(begin) => assign.push((tp.clone(), begin, bounds)),
                 Err(error) => self.task.hold(tp, error),
             }
@@ -557,36 +537,19 @@ impl<'a> Session<'a> {
         for (id, (tp, begin, bounds)) in ids.into_iter().zip(assign) {
             let target_end = bounds.target_end;
             let stored = self.slot.progress.get(&tp);
-            let mut progress = stored.cloned().unwrap_or(StoredProgress {
-                next_source_offset: begin.position,
-                next_target_offset: None,
-                topic_id: bounds.topic_id.to_string(),
-                map: None,
-                replayed_records: 0,
-                gaps: vec![],
-            });
+            let Started {
+                progress,
+                map,
+                replayed,
+            } = begin.start(stored, bounds, flow.spec.delivery);
             if let Some(gap) = begin.gap {
-                let lost = gap.to - gap.from;
                 error!(topic = %tp.topic, partition = tp.partition, %gap, "gap declared");
-                flow.metrics.gap(lost.max(0) as u64);
-                progress.gaps.push(gap);
-                progress.topic_id = bounds.topic_id.to_string();
+                flow.metrics.gap((gap.to - gap.from).max(0) as u64);
             }
-            // Without transactions, whatever stands behind the position that was stored came from records
-            // that are sent again now.
-            if flow.spec.delivery == Delivery::AtLeastOnce
-                && let Some(known) = progress.next_target_offset
-                && known < target_end
-            {
-                let replayed = (target_end - known) as u64;
+            if 0 < replayed {
                 info!(topic = %tp.topic, partition = tp.partition, replayed, "records are copied again");
                 self.task.metrics.replayed(replayed);
-                progress.replayed_records += replayed;
             }
-            progress.next_source_offset = begin.position;
-            progress.next_target_offset = Some(target_end);
-            let (generation, map) = begin.map.begin(progress.map, begin.position, target_end);
-            progress.map = Some(generation);
             let persist = stored != Some(&progress);
             self.slot.progress.insert(tp.clone(), progress);
             debug!(topic = %tp.topic, partition = tp.partition, position = begin.position, "partition assigned");
@@ -609,8 +572,7 @@ impl<'a> Session<'a> {
                 persist,
             })?;
         }
-        // A start that was decided is stored before the first record goes: whatever stands behind it on the
-        // target after a crash can then be told to be a repetition.
+        // A start that was decided is stored before the first record goes.
         self.step(Event::Tick)?;
         Ok(())
     }
@@ -676,16 +638,6 @@ fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {
             return Some(view);
         }
         std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
-
-fn offset(offsets: &BTreeMap<TopicPartition, Result<i64>>, tp: &TopicPartition) -> Result<i64> {
-    match offsets.get(tp) {
-        Some(answer) => answer.clone(),
-        None => Err(Error::new(
-            Code::SourceUnexpected,
-            format!("no answer about the offsets of {tp}"),
-        )),
     }
 }
 

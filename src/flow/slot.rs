@@ -9,7 +9,7 @@ use rdkafka::message::Message;
 use rdkafka::{Offset as RdOffset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
-use super::engine::{StateRecord, StateTopic};
+use super::ledger::{StateRecord, StateTopic};
 use super::start::StoredProgress;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::TopicPartition;

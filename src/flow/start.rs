@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Code, Error};
 use crate::kafka::TopicId;
 use crate::offset_map::MapWriter;
-use crate::topology::OnGap;
+use crate::topology::{Delivery, OnGap};
 
 /// Stored progress of one source partition: the value of a record of the progress topic, as JSON, so that an
 /// operator can read it with kcat.
@@ -32,7 +32,7 @@ pub struct StoredProgress {
 /// A stretch of copying during which positions only went forward: see [`SegmentKey::generation`].
 ///
 /// [`SegmentKey::generation`]: crate::offset_map::SegmentKey::generation
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
     /// Its number, from 0.
     pub number: u32,
@@ -51,9 +51,12 @@ pub struct Gap {
     pub from: i64,
     /// First offset after it.
     pub to: i64,
-    /// Name of the [`Code`] that found it.
+    /// Name of the [`Code`] that found it, or [`RESET`].
     pub reason: String,
 }
+
+/// Reason of a gap that an operator made by moving the position forward.
+pub const RESET: &str = "offsets_reset";
 
 impl std::fmt::Display for Gap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -222,6 +225,91 @@ pub fn begin(stored: Option<&StoredProgress>, bounds: &Bounds, on_gap: OnGap) ->
     }
 }
 
+/// What is stored where copying begins.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// To be stored before the first record goes: whatever stands behind it on the target after a crash can
+    /// then be told to be a repetition.
+    pub progress: StoredProgress,
+    /// The part of the offset map that begins here.
+    pub map: MapWriter,
+    /// Records that are copied again, all of them before the target's end.
+    pub replayed: u64,
+}
+
+impl Begin {
+    /// Adopts the partition: what was stored of it, brought up to where copying begins.
+    pub fn start(&self, stored: Option<&StoredProgress>, bounds: &Bounds, delivery: Delivery) -> Started {
+        let mut progress = stored.cloned().unwrap_or(StoredProgress {
+            next_source_offset: self.position,
+            next_target_offset: None,
+            topic_id: bounds.topic_id.to_string(),
+            map: None,
+            replayed_records: 0,
+            gaps: vec![],
+        });
+        if let Some(gap) = &self.gap {
+            progress.gaps.push(gap.clone());
+            progress.topic_id = bounds.topic_id.to_string();
+        }
+        // Without transactions, whatever stands behind the position that was stored came from records that
+        // are sent again now.
+        let replayed = match (delivery, progress.next_target_offset) {
+            (Delivery::AtLeastOnce, Some(known)) => (bounds.target_end - known).max(0) as u64,
+            _ => 0,
+        };
+        progress.replayed_records += replayed;
+        progress.next_source_offset = self.position;
+        progress.next_target_offset = Some(bounds.target_end);
+        let (generation, map) = self.map.begin(progress.map, self.position, bounds.target_end);
+        progress.map = Some(generation);
+        Started {
+            progress,
+            map,
+            replayed,
+        }
+    }
+}
+
+/// Moves the position of a partition that is not being copied to source offset `to`, which the source has.
+///
+/// Whatever happened to both sides since is declared first, as `on_gap: continue` would. Then, forward, what is
+/// left out becomes a gap; backward, a new generation of the offset map begins, because what follows is copied
+/// again behind what is there.
+///
+/// # Errors
+/// None that `on_gap: continue` would not have.
+pub fn reset(
+    stored: &StoredProgress,
+    bounds: &Bounds,
+    delivery: Delivery,
+    to: i64,
+) -> Result<StoredProgress, Error> {
+    let begin = begin(Some(stored), bounds, OnGap::Continue)?;
+    let mut progress = begin.start(Some(stored), bounds, delivery).progress;
+    let (from, generation) = (begin.position, progress.map.get_or_insert_default());
+    progress.next_source_offset = to;
+    if from < to {
+        progress.gaps.push(Gap {
+            from,
+            to,
+            reason: RESET.to_owned(),
+        });
+        // Nothing of this generation was copied yet, so it begins where copying does.
+        if generation.source == from {
+            generation.source = to;
+        }
+    } else if to < from {
+        *generation = Generation {
+            number: generation.number + 1,
+            source: to,
+            target: bounds.target_end,
+            origin: generation.origin && to <= generation.source,
+        };
+    }
+    Ok(progress)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,6 +363,40 @@ mod tests {
     #[test]
     fn a_partition_that_came_later_begins_at_its_log_start() {
         assert_eq!(begin(None, &bounds(5, 9), OnGap::Halt).unwrap().position, 5);
+    }
+
+    proptest! {
+        /// Wherever it is moved to, copying begins there without a further declaration, and what was left out
+        /// is declared.
+        #[test]
+        fn a_flow_begins_where_its_position_was_moved_to(
+            next in 0i64..20, start in 0i64..20, length in 0i64..20, same in any::<bool>(), to in 0i64..20,
+            known in prop::option::of(45i64..55), number in 0u32..3, origin in any::<bool>(), began in 0i64..20,
+        ) {
+            let mut it = stored(next, if same { "one" } else { "other" });
+            it.next_target_offset = known;
+            it.map = known.map(|_| Generation { number, source: began.min(next), target: 40, origin });
+            let bounds = bounds(start, start + length);
+            let to = to.clamp(start, start + length);
+            let moved = reset(&it, &bounds, Delivery::ExactlyOnce, to).unwrap();
+            let again = begin(Some(&moved), &bounds, OnGap::Halt).unwrap();
+            prop_assert_eq!((again.position, again.gap.clone(), again.map), (to, None, MapStart::Continues));
+            let unmoved = begin(Some(&it), &bounds, OnGap::Continue).unwrap();
+            let left_out = (unmoved.position < to).then(|| Gap {
+                from: unmoved.position, to, reason: RESET.to_owned(),
+            });
+            let declared: Vec<Gap> = unmoved.gap.clone().into_iter().chain(left_out).collect();
+            prop_assert_eq!(&moved.gaps, &declared);
+            // Going back, nothing that the map says of what is copied again may stay.
+            let started = again.start(Some(&moved), &bounds, Delivery::ExactlyOnce);
+            let generation = started.progress.map.unwrap();
+            if to < unmoved.position {
+                prop_assert!(it.map.map_or(0, |map| map.number) < generation.number);
+                prop_assert_eq!((generation.source, generation.target), (to, 50));
+            }
+            prop_assert!(generation.source <= to);
+            prop_assert_eq!(started.progress, moved);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, SyncReport, View, lock};
-use crate::config_sync::{Pass, Syncer};
+use crate::config_sync::{Pass, Reading, Syncer};
 use crate::error::{Code, Error};
 use crate::kafka::TopicPartition;
 use crate::metrics::ConfigSyncMetrics;
@@ -79,7 +79,7 @@ pub(super) async fn run(
             Ok((ids, pass)) => {
                 failures = 0;
                 report_pass(&shared, &metrics, spec, &pass);
-                let view = view(&pass, tasks, &ids);
+                let view = view(&pass.reading, tasks, &ids);
                 cluster_ids = Some(ids);
                 let grown = context.view.load().as_ref().is_none_or(|old| **old != view);
                 if grown {
@@ -186,17 +186,13 @@ fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowS
 }
 
 /// The partitions that are selected and present on both sides.
-fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, String)) -> View {
+pub(super) fn view(reading: &Reading, tasks: u32, (source_id, target_id): &(String, String)) -> View {
     let (mut partitions, mut selected) = (BTreeMap::new(), BTreeMap::new());
-    for (source, remote) in &pass.reading.topics {
-        let Some(Ok(here)) = pass.reading.source.get(source) else {
+    for (source, remote) in &reading.topics {
+        let Some(Ok(here)) = reading.source.get(source) else {
             continue;
         };
-        let there = pass
-            .reading
-            .target
-            .get(remote)
-            .and_then(|view| view.as_ref().ok());
+        let there = reading.target.get(remote).and_then(|view| view.as_ref().ok());
         let batch_bytes = there
             .and_then(|there| there.configs.get("max.message.bytes"))
             .and_then(|entry| entry.value.as_deref()?.parse().ok());

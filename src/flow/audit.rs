@@ -1,0 +1,84 @@
+//! What an operator has changed about a flow: records of the audit trail, written in the transaction that makes
+//! the change.
+
+use serde::Serialize;
+
+use super::ledger::{StateRecord, StateTopic};
+use super::start::StoredProgress;
+use crate::kafka::TopicPartition;
+use crate::topology::FlowId;
+
+/// Who did what, and when.
+#[derive(Clone, Debug)]
+pub struct Deed<'a> {
+    /// The command, such as `offsets reset --to-earliest`.
+    pub action: &'a str,
+    /// Login name and host.
+    pub by: &'a str,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// Who is logged in, and where: for the audit trail.
+pub fn login(host: &str) -> String {
+    let name = ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    format!("{}@{host}", name.as_deref().unwrap_or("unknown"))
+}
+
+/// Written once and never again: the key is the deed's own.
+#[derive(Serialize)]
+struct Key<'a> {
+    audit: i64,
+    flow: &'a str,
+    task: u32,
+}
+
+#[derive(Serialize)]
+struct Value<'a> {
+    action: &'a str,
+    by: &'a str,
+    at_ms: i64,
+    positions: Vec<Position<'a>>,
+}
+
+#[derive(Serialize)]
+struct Position<'a> {
+    topic: &'a str,
+    partition: i32,
+    before: Option<&'a StoredProgress>,
+    after: &'a StoredProgress,
+}
+
+/// The record about positions of one task; `JSON`, so that an operator can read it with kcat.
+pub fn record<'a>(
+    flow: &FlowId,
+    task: u32,
+    deed: &Deed<'_>,
+    positions: impl Iterator<Item = (&'a TopicPartition, Option<&'a StoredProgress>, &'a StoredProgress)>,
+) -> StateRecord {
+    let key = Key {
+        audit: deed.at_ms,
+        flow: &flow.to_string(),
+        task,
+    };
+    let value = Value {
+        action: deed.action,
+        by: deed.by,
+        at_ms: deed.at_ms,
+        positions: positions
+            .map(|(tp, before, after)| Position {
+                topic: &tp.topic,
+                partition: tp.partition,
+                before,
+                after,
+            })
+            .collect(),
+    };
+    StateRecord {
+        topic: StateTopic::Audit,
+        key: serde_json::to_vec(&key).expect("plain structs become JSON"),
+        value: serde_json::to_vec(&value).expect("plain structs become JSON"),
+    }
+}

@@ -1,0 +1,69 @@
+//! Asks both clusters what the rules of [`super::start`] need to know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::start::Bounds;
+use crate::error::{Code, Error, Result};
+use crate::kafka::TopicPartition;
+use crate::kafka::admin::{Admin, OffsetSpec};
+
+/// How long one answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What both sides have of source partitions, each with its topic on the target.
+///
+/// # Errors
+/// A cluster cannot be asked at all. Errors of single partitions are theirs.
+pub fn ask(
+    source: &Admin,
+    target: &Admin,
+    wanted: &[(TopicPartition, String)],
+) -> Result<BTreeMap<TopicPartition, Result<Bounds>>> {
+    let ask = |spec: OffsetSpec| {
+        let asked: Vec<_> = wanted.iter().map(|(tp, _)| (tp.clone(), spec)).collect();
+        source.list_offsets(&asked, false, TIMEOUT)
+    };
+    let (starts, ends) = (ask(OffsetSpec::Earliest)?, ask(OffsetSpec::Latest)?);
+    // What the caller knows may be older than a topic made anew, whose offsets would look like a truncated log.
+    // Asked last, so that old offsets may meet a new id but never the other way round.
+    let topics: BTreeSet<&str> = wanted.iter().map(|(tp, _)| &*tp.topic).collect();
+    let topics: Vec<&str> = topics.into_iter().collect();
+    let described = source.describe_topics(&topics, TIMEOUT)?;
+    let remote = |tp: &TopicPartition, remote: &str| TopicPartition::new(remote, tp.partition);
+    let remotes: Vec<_> = wanted
+        .iter()
+        .map(|(tp, name)| (remote(tp, name), OffsetSpec::Latest))
+        .collect();
+    let target_ends = target.list_offsets(&remotes, false, TIMEOUT)?;
+    let bounds = |tp: &TopicPartition, name: &str| {
+        let topic_id = match described.get(&*tp.topic) {
+            Some(topic) => topic.as_ref().map_err(Error::clone)?.id.clone(),
+            None => return Err(Error::new(Code::SourceTopicMissing, "no answer about the topic")),
+        };
+        Ok(Bounds {
+            topic_id,
+            log_start: offset(&starts, tp)?,
+            end: offset(&ends, tp)?,
+            target_end: offset(&target_ends, &remote(tp, name))?,
+        })
+    };
+    Ok(wanted
+        .iter()
+        .map(|(tp, name)| (tp.clone(), bounds(tp, name)))
+        .collect())
+}
+
+/// The answer about one partition.
+///
+/// # Errors
+/// It is an error, or missing.
+pub fn offset(offsets: &BTreeMap<TopicPartition, Result<i64>>, tp: &TopicPartition) -> Result<i64> {
+    match offsets.get(tp) {
+        Some(answer) => answer.clone(),
+        None => Err(Error::new(
+            Code::SourceUnexpected,
+            format!("no answer about the offsets of {tp}"),
+        )),
+    }
+}

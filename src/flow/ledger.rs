@@ -1,0 +1,174 @@
+//! The ledger of one task: the transactional producer that fences its former owners and writes what the flow
+//! knows about itself. Exactly once, data goes through it too.
+
+use std::time::Duration;
+
+use crate::error::{Code, Error, Result, Side};
+use crate::kafka::client::ClusterConnection;
+use crate::kafka::codes::code;
+use crate::kafka::producer::{Producer, TopicNumber, TransactionError};
+use crate::topology::FlowSpec;
+
+/// A record of causeway's own, for one of its topics on the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateRecord {
+    /// Which topic.
+    pub topic: StateTopic,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// The topics that the ledger of a task writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateTopic {
+    /// `….progress.internal`; the partition is the task's number.
+    Progress,
+    /// `….offset-map.internal`; the partition is the task's number.
+    OffsetMap,
+    /// `….failover.internal`, which has one partition.
+    Audit,
+}
+
+/// See the [module](self).
+pub struct Ledger {
+    producer: Producer,
+    task: i32,
+    /// By [`StateTopic`]: the name, and its number at the producer once it was used.
+    topics: [(String, Option<TopicNumber>); 3],
+}
+
+impl Ledger {
+    /// Creates the client of task `task`, whose batches stay within `batch_bytes`. Nothing is fenced yet.
+    ///
+    /// # Errors
+    /// When librdkafka refuses a setting.
+    pub fn new(
+        spec: &FlowSpec,
+        task: u32,
+        target: &ClusterConnection,
+        batch_bytes: Option<u64>,
+    ) -> Result<Self> {
+        let id = &spec.id;
+        let transactional_id = id.transactional_id(task);
+        let mut ledger = Self {
+            producer: producer(spec, task, target, batch_bytes, Some(&transactional_id))?,
+            task: task as i32,
+            topics: [id.progress_topic(), id.offset_map_topic(), id.failover_topic()]
+                .map(|name| (name, None)),
+        };
+        // The client learns of these while it looks for its coordinator.
+        for topic in [StateTopic::Progress, StateTopic::OffsetMap] {
+            ledger.number(topic)?;
+        }
+        Ok(ledger)
+    }
+
+    fn number(&mut self, topic: StateTopic) -> Result<TopicNumber> {
+        let (name, number) = &mut self.topics[topic as usize];
+        match number {
+            Some(number) => Ok(*number),
+            None => {
+                let new = self.producer.topic(name);
+                let new = new.map_err(|text| Error::new(Code::TargetTopicMissing, text))?;
+                Ok(*number.insert(new))
+            }
+        }
+    }
+
+    /// The producer behind it.
+    pub fn producer(&mut self) -> &mut Producer {
+        &mut self.producer
+    }
+
+    /// Fences every former owner of this task. May be repeated when the error says so.
+    pub fn fence(&mut self, timeout: Duration) -> std::result::Result<(), (Error, bool)> {
+        // A client that knows a broker finds its coordinator at once.
+        self.producer.learn_leaders(timeout);
+        self.producer
+            .init_transactions(timeout)
+            .map_err(|e| (transaction_error(&e), e.retriable))
+    }
+
+    /// Opens a transaction, which the next [`Ledger::commit`] ends.
+    pub fn begin(&mut self) -> Result<()> {
+        self.producer
+            .begin_transaction()
+            .map_err(|e| transaction_error(&e))
+    }
+
+    /// Stores `records` in a transaction: the one that is open, or one of its own.
+    /// On an error the outcome may be unknown: drop the ledger and read the stored progress again.
+    pub fn commit(&mut self, records: &[StateRecord], open: bool, timeout: Duration) -> Result<()> {
+        if !open {
+            self.begin()?;
+        }
+        for record in records {
+            let topic = self.number(record.topic)?;
+            let partition = match record.topic {
+                StateTopic::Progress | StateTopic::OffsetMap => self.task,
+                StateTopic::Audit => 0,
+            };
+            self.producer
+                .send_state(topic, partition, &record.key, Some(&record.value))
+                .map_err(|err| Error::new(code(Side::Target, err), format!("state record: {err}")))?;
+        }
+        let committed = self
+            .producer
+            .commit_transaction(timeout)
+            .map_err(|e| transaction_error(&e));
+        match self.producer.take_state_error() {
+            Some(err) => Err(Error::new(
+                state_code(code(Side::Target, err)),
+                format!("state record: {err}"),
+            )),
+            None => committed,
+        }
+    }
+
+    /// Gives the open transaction up, so that readers of the target need not wait for it.
+    pub fn abort(&mut self, timeout: Duration) -> Result<()> {
+        self.producer
+            .abort_transaction(timeout)
+            .map_err(|e| transaction_error(&e))
+    }
+}
+
+/// A producer of task `task`; see [`ClusterConnection::task_producer`].
+///
+/// # Errors
+/// When librdkafka refuses a setting.
+pub fn producer(
+    spec: &FlowSpec,
+    task: u32,
+    target: &ClusterConnection,
+    batch_bytes: Option<u64>,
+    transactional_id: Option<&str>,
+) -> Result<Producer> {
+    let client_id = spec.id.transactional_id(task);
+    let mut config = target.task_producer(&client_id, spec.compression.as_str(), transactional_id);
+    if let Some(bytes) = batch_bytes {
+        ClusterConnection::limit_batches(&mut config, bytes);
+    }
+    let label = format!("{} {}/{task}", spec.id.topology, spec.id);
+    Producer::new(&config, &label).map_err(|text| Error::new(Code::TargetAuthentication, text))
+}
+
+fn transaction_error(e: &TransactionError) -> Error {
+    Error::new(
+        state_code(code(Side::Target, e.code)),
+        format!("transaction: {}", e.text),
+    )
+}
+
+/// Codes about a topic mean our own topics here, which is no partition's fault.
+fn state_code(code: Code) -> Code {
+    match code {
+        Code::TargetNotAuthorized => Code::TargetStateNotAuthorized,
+        Code::TargetTopicMissing | Code::TargetRecordTooLarge | Code::TargetRecordRejected => {
+            Code::TargetTransactionFailed
+        }
+        other => other,
+    }
+}

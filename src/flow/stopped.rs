@@ -1,0 +1,199 @@
+//! A flow that nobody runs, in the hands of a command: what is stored of it is read, planned upon and written.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::audit::{self, Deed};
+use super::ledger::{Ledger, StateRecord};
+use super::slot::{Slot, progress_record};
+use super::start::{Bounds, StoredProgress};
+use super::task_thread::task_of;
+use super::{bounds, state_topics};
+use crate::config_sync;
+use crate::error::{Code, Error, Result, Side};
+use crate::kafka::TopicPartition;
+use crate::kafka::admin::Admin;
+use crate::kafka::client::ClusterConnection;
+use crate::topology::FlowSpec;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A daemon that has ended leaves its seat in the group to itself for so long: the session timeout, and a bit.
+const SEAT: Duration = Duration::from_secs(8);
+
+/// See the [module](self).
+pub struct StoppedFlow<'a> {
+    spec: &'a FlowSpec,
+    target_connection: &'a ClusterConnection,
+    /// Asks the source.
+    pub source: Admin,
+    /// Asks the target.
+    pub target: Admin,
+    /// Tasks of the flow.
+    pub tasks: u32,
+}
+
+/// A position that is to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Of which source partition.
+    pub partition: TopicPartition,
+    /// What is stored now.
+    pub before: Option<StoredProgress>,
+    /// What is to be stored.
+    pub after: StoredProgress,
+}
+
+impl<'a> StoppedFlow<'a> {
+    /// The flow as the target knows it. `None`: it was never created.
+    ///
+    /// # Errors
+    /// The target cannot be asked.
+    pub fn find(
+        spec: &'a FlowSpec,
+        source: &ClusterConnection,
+        target: &'a ClusterConnection,
+        client_id: &str,
+    ) -> Result<Option<Self>> {
+        let target_admin = Admin::new(target, client_id, Side::Target)?;
+        let Some(tasks) = state_topics::tasks(&target_admin, &spec.id)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            spec,
+            target_connection: target,
+            source: Admin::new(source, client_id, Side::Source)?,
+            target: target_admin,
+            tasks,
+        }))
+    }
+
+    /// The members that the flow's group still has after the seat of a daemon that has just ended is free.
+    ///
+    /// # Errors
+    /// The target cannot be asked.
+    pub fn members(&self) -> Result<Vec<String>> {
+        members(&self.target, &self.spec.id.group(), SEAT)
+    }
+
+    /// What is stored, by task. Changes nothing: of a flow that runs it is what was committed last.
+    ///
+    /// # Errors
+    /// The target does not answer, or a record cannot be understood.
+    pub fn look(&self) -> Result<Vec<Slot>> {
+        let topic = self.spec.id.progress_topic();
+        let read = |task| Slot::read(self.target_connection, &topic, task, TIMEOUT);
+        thread::scope(|scope| {
+            let reads: Vec<_> = (0..self.tasks)
+                .map(|task| scope.spawn(move || read(task)))
+                .collect();
+            reads.into_iter().map(joined).collect()
+        })
+    }
+
+    /// Fences every former owner of every task. Until a daemon starts the flow again, what is stored is ours.
+    ///
+    /// # Errors
+    /// The target does not answer, or refuses.
+    pub fn fence(&self) -> Result<Vec<Ledger>> {
+        let fence = |task| {
+            let mut ledger = Ledger::new(self.spec, task, self.target_connection, None)?;
+            let deadline = Instant::now() + TIMEOUT;
+            loop {
+                match ledger.fence(Duration::from_secs(5)) {
+                    Ok(()) => return Ok(ledger),
+                    Err((_, true)) if Instant::now() < deadline => {}
+                    Err((error, _)) => return Err(error),
+                }
+            }
+        };
+        // One after another: a producer belongs to the thread that made it.
+        (0..self.tasks).map(fence).collect()
+    }
+
+    /// The source partitions that the flow copies, with their topics on the target.
+    ///
+    /// # Errors
+    /// A cluster cannot be asked.
+    pub fn selected(&self) -> Result<Vec<(TopicPartition, String)>> {
+        let reading = config_sync::read(&self.source, &self.target, self.spec)?;
+        let mut selected = vec![];
+        for (topic, remote) in &reading.topics {
+            let there = reading.source.get(topic).and_then(|view| view.as_ref().ok());
+            for partition in 0..there.map_or(0, |view| view.partitions) {
+                selected.push((TopicPartition::new(topic.as_str(), partition), remote.clone()));
+            }
+        }
+        Ok(selected)
+    }
+
+    /// What both sides have of partitions.
+    ///
+    /// # Errors
+    /// A cluster cannot be asked at all. Errors of single partitions are theirs.
+    pub fn bounds(
+        &self,
+        wanted: &[(TopicPartition, String)],
+    ) -> Result<BTreeMap<TopicPartition, Result<Bounds>>> {
+        bounds::ask(&self.source, &self.target, wanted)
+    }
+
+    /// The task of a partition.
+    pub fn task_of(&self, partition: &TopicPartition) -> u32 {
+        task_of(partition, self.tasks)
+    }
+
+    /// Stores changes, the tasks one after another, each in one transaction with its line of the audit trail and
+    /// with `more` records of the task. Returns the tasks whose changes are stored, and what stopped the others.
+    pub fn store(
+        &self,
+        ledgers: &mut [Ledger],
+        changes: &[Change],
+        more: &BTreeMap<u32, Vec<StateRecord>>,
+        deed: &Deed<'_>,
+    ) -> (Vec<u32>, Result<()>) {
+        let mut done = vec![];
+        let steps = || -> Result<()> {
+            state_topics::ensure_audit(&self.target, self.spec)?;
+            for (task, ledger) in (0..).zip(ledgers) {
+                let ours = || changes.iter().filter(|it| self.task_of(&it.partition) == task);
+                let more = more.get(&task).map_or(&[][..], Vec::as_slice);
+                if ours().next().is_none() && more.is_empty() {
+                    continue;
+                }
+                let audited = ours().map(|it| (&it.partition, it.before.as_ref(), &it.after));
+                let mut records: Vec<_> = ours()
+                    .map(|it| progress_record(&it.partition, &it.after))
+                    .collect();
+                records.extend_from_slice(more);
+                records.push(audit::record(&self.spec.id, task, deed, audited));
+                ledger.commit(&records, false, TIMEOUT)?;
+                done.push(task);
+            }
+            Ok(())
+        };
+        let outcome = steps();
+        (done, outcome)
+    }
+}
+
+/// The members of a group once the seats of those that ended without leaving are free, after `seat` at most.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub fn members(admin: &Admin, group: &str, seat: Duration) -> Result<Vec<String>> {
+    let deadline = Instant::now() + seat;
+    loop {
+        let members = admin.group_members(group, TIMEOUT)?;
+        if members.is_empty() || deadline < Instant::now() {
+            return Ok(members);
+        }
+        thread::sleep(Duration::from_millis(250));
+    }
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    let panicked = |_| Err(Error::new(Code::Panicked, "reading stored progress"));
+    thread.join().unwrap_or_else(panicked)
+}
