@@ -18,10 +18,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, error, info, warn};
+use tracing::{Instrument, debug, error, warn};
 
 use crate::error::{Code, Error, Result, Side};
-use crate::kafka::admin::{Admin, NewTopic};
+use crate::kafka::admin::Admin;
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::groups::GroupProcess;
 use crate::kafka::{ClusterAlias, TopicId, TopicPartition};
@@ -34,9 +34,12 @@ use membership::{Membership, Ownership};
 use task_thread::{TaskEnd, TaskHandle};
 use throttle::FlowThrottle;
 
+pub mod audit;
+mod bounds;
 pub mod engine;
 mod heartbeats;
 pub mod lag;
+pub mod ledger;
 pub mod map_reader;
 pub mod membership;
 mod positions;
@@ -44,6 +47,8 @@ pub mod progress;
 mod session;
 pub mod slot;
 pub mod start;
+mod state_topics;
+pub mod stopped;
 mod sync;
 pub mod task;
 pub mod task_thread;
@@ -292,7 +297,7 @@ impl Runner {
         let mut pause = Duration::from_millis(250);
         loop {
             let context = self.context.clone();
-            match blocking(move || ensure_state_topics(&context)).await {
+            match blocking(move || state_topics::ensure(&context.target_admin, &context.spec)).await {
                 Ok(tasks) => {
                     if tasks != self.context.spec.tasks {
                         warn!(
@@ -450,62 +455,5 @@ async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + '
     match tokio::task::spawn_blocking(call).await {
         Ok(result) => result,
         Err(e) => Err(Error::new(Code::Panicked, e.to_string())),
-    }
-}
-
-/// Creates the progress and offset-map topics where they do not exist; returns the number of tasks.
-fn ensure_state_topics(context: &FlowContext) -> Result<u32> {
-    let (admin, id) = (&context.target_admin, &context.spec.id);
-    let names = [id.progress_topic(), id.offset_map_topic()];
-    let known = |admin: &Admin| -> Result<Option<u32>> {
-        let asked: Vec<&str> = names.iter().map(String::as_str).collect();
-        let described = admin.describe_topics(&asked, ADMIN_TIMEOUT)?;
-        let mut tasks = None;
-        for name in names.iter().rev() {
-            match described.get(name) {
-                Some(Ok(topic)) => tasks = Some(topic.partitions as u32),
-                Some(Err(e)) if e.code == Code::TargetTopicMissing => return Ok(None),
-                Some(Err(e)) => return Err(e.clone()),
-                None => return Ok(None),
-            }
-        }
-        Ok(tasks)
-    };
-    if let Some(tasks) = known(admin)? {
-        return Ok(tasks);
-    }
-    let brokers = admin.brokers(ADMIN_TIMEOUT)? as i32;
-    let replication_factor = context
-        .spec
-        .config_sync
-        .replication_factor
-        .unwrap_or(3)
-        .min(brokers);
-    let topics = names.clone().map(|name| NewTopic {
-        name,
-        partitions: context.spec.tasks as i32,
-        replication_factor,
-        // Keys are written again with every commit; only segments that are closed are cleaned.
-        configs: [("cleanup.policy", "compact"), ("segment.bytes", "16777216")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
-    });
-    for (name, created) in admin.create_topics(&topics, ADMIN_TIMEOUT)? {
-        created.map_err(|e| Error::new(e.code, format!("creating {name}: {}", e.detail)))?;
-    }
-    // The new topics take a moment to reach every broker's metadata.
-    let deadline = Instant::now() + ADMIN_TIMEOUT;
-    loop {
-        if let Some(tasks) = known(admin)? {
-            info!(tasks, "flow created on the target");
-            return Ok(tasks);
-        }
-        if deadline <= Instant::now() {
-            return Err(Error::new(
-                Code::TargetUnexpected,
-                format!("{} do not appear", names.join(" and ")),
-            ));
-        }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }

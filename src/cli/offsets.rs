@@ -1,4 +1,5 @@
-//! `causeway offsets`: where consumer groups of the source continue on the target. Asks the clusters, writes nothing.
+//! `causeway offsets`: where consumer groups of the source continue on the target, and the flow's own position.
+//! Asks the clusters; only `reset --execute` writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::kafka::admin::Admin;
 use crate::kafka::groups::{Commit, GroupProcess, Groups};
 use crate::offset_map::{PartitionMap, Run, Translation};
 use crate::topology::FlowSpec;
+
+mod reset;
 
 /// How long one request, and reading the maps, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,6 +80,13 @@ pub enum Command {
         #[arg(long)]
         group: String,
     },
+
+    /// Move the position of a flow that does not run
+    ///
+    /// Shows what would change; --execute changes it, while no daemon may run the flow. Backward, records are
+    /// copied again behind what is there. Forward, what is left out is declared as a gap. An offset that the source
+    /// does not have becomes the nearest that it has.
+    Reset(reset::Reset),
 }
 
 /// Does what was asked.
@@ -120,6 +130,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()>
         }
         // The arguments refuse this.
         Command::Translate { .. } => Err(usage("give --group, or --topic, --partition and --offset")),
+        Command::Reset(arguments) => reset::run(config, flows, &arguments),
         Command::Export { flow, group } => {
             let flow = of_group(flows, flow.as_deref(), &group)?;
             let (rows, _) = rows_of(config, flow, &group)?;
