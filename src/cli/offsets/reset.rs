@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::super::table::{count, table};
 use super::super::{ExitCode, Outcome, Output, OutputFormat, failed, json, print, usage};
-use super::{CLIENT_ID, one, told};
+use super::positions::{CLIENT_ID, PATIENCE};
+use super::{one, told};
 use crate::config::Config;
 use crate::error::Error;
 use crate::flow::audit::{Deed, login};
@@ -332,7 +333,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         true => flow.members().map_err(told)?,
         false => flow
             .target
-            .group_members(&spec.id.group(), super::PATIENCE)
+            .group_members(&spec.id.group(), PATIENCE)
             .map_err(told)?,
     };
     if arguments.execute && !members.is_empty() {
@@ -450,9 +451,7 @@ fn moves(
                 .iter()
                 .map(|(partition, _)| (partition.clone(), spec))
                 .collect();
-            flow.source
-                .list_offsets(&asked, true, super::PATIENCE)
-                .map_err(told)?
+            flow.source.list_offsets(&asked, true, PATIENCE).map_err(told)?
         }
         _ => BTreeMap::new(),
     };
