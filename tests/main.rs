@@ -15,5 +15,6 @@ mod offsets;
 mod patterns;
 mod positions;
 mod replication;
+mod resets;
 mod security;
 mod tidy;
