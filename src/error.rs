@@ -71,6 +71,8 @@ pub enum Code {
     TargetUnexpected,
     /// Two aliases name one cluster.
     SameCluster,
+    /// MirrorMaker 2 runs on the flow whose positions it is to find where we stop.
+    Mm2Running,
     /// The progress we stored cannot be read.
     ProgressUnreadable,
     /// The process that administers groups ended, or did not answer, during a call.
@@ -137,6 +139,7 @@ impl Code {
         Code::TargetGroupActive,
         Code::TargetUnexpected,
         Code::SameCluster,
+        Code::Mm2Running,
         Code::ProgressUnreadable,
         Code::GroupProcessEnded,
         Code::Panicked,
@@ -307,6 +310,12 @@ impl Code {
                 "same_cluster",
                 Retry,
                 "two aliases lead to one cluster, so records would come back to where they are from; correct bootstrap_servers",
+            ),
+            Code::Mm2Running => (
+                "L202",
+                "mirror_maker_running",
+                Retry,
+                "MirrorMaker 2 copies the same flow, so records would arrive twice; stop it (its Connect workers, or its source connector), or correct the topology's mirror_maker section",
             ),
             Code::ProgressUnreadable => (
                 "L301",

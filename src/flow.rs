@@ -42,6 +42,7 @@ pub mod lag;
 pub mod ledger;
 pub mod map_reader;
 pub mod membership;
+pub mod mm2_mirror;
 mod positions;
 pub mod progress;
 mod session;
@@ -297,7 +298,7 @@ impl Runner {
         let mut pause = Duration::from_millis(250);
         loop {
             let context = self.context.clone();
-            match blocking(move || state_topics::ensure(&context.target_admin, &context.spec)).await {
+            match blocking(move || prepare(&context)).await {
                 Ok(tasks) => {
                     if tasks != self.context.spec.tasks {
                         warn!(
@@ -448,6 +449,18 @@ impl Runner {
             debug!("the group will notice by its session timeout that we left");
         }
     }
+}
+
+/// Creates the flow's own topics; returns the number of tasks. A flow that writes MM2's positions does not start
+/// beside it.
+fn prepare(context: &FlowContext) -> Result<u32> {
+    let (spec, target) = (&context.spec, &context.target);
+    if spec.mirror_maker.mirror_positions
+        && let Some(running) = mm2_mirror::running(&context.target_admin, target, spec, Duration::ZERO)?
+    {
+        return Err(Error::new(Code::Mm2Running, running));
+    }
+    state_topics::ensure(&context.target_admin, spec)
 }
 
 /// Runs a blocking call of a client away from the runtime's threads.

@@ -17,6 +17,7 @@ pub mod groups;
 mod handle;
 #[allow(unsafe_code)]
 pub mod producer;
+pub mod reader;
 
 /// The user's name for one cluster, as written in `config/`.
 ///

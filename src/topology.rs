@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::kafka::ClusterAlias;
+use crate::mm2::connect_offsets;
 use crate::replication_policy::{HeartbeatTopics, ReplicationPolicy};
 
 mod load;
@@ -148,6 +149,8 @@ pub struct FlowSpec {
     pub offset_sync: OffsetSyncSpec,
     /// MM2's heartbeats.
     pub heartbeats: HeartbeatSpec,
+    /// The MM2 that copied this flow before.
+    pub mirror_maker: MirrorMakerSpec,
 }
 
 /// `provenance:`
@@ -252,6 +255,37 @@ pub struct HeartbeatSpec {
     /// Which of the source's heartbeats topics are copied. Of several flows between the same clusters one
     /// carries the heartbeats.
     pub topics: HeartbeatTopics,
+}
+
+/// `mirror_maker:`, with the names of MM2's dedicated mode as defaults. The topics are on the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorMakerSpec {
+    /// Whether positions are also written where MM2 finds them. Default no.
+    pub mirror_positions: bool,
+    /// Name of the source connector.
+    pub connector: String,
+    /// `group.id` of the Connect workers.
+    pub connect_group: String,
+    /// Positions.
+    pub offsets_topic: String,
+    /// Configurations.
+    pub configs_topic: String,
+    /// States.
+    pub status_topic: String,
+}
+
+impl MirrorMakerSpec {
+    /// Where a dedicated MM2 that copies from `source` keeps what it knows.
+    pub fn dedicated(source: &ClusterAlias) -> Self {
+        Self {
+            mirror_positions: false,
+            connector: connect_offsets::SOURCE_CONNECTOR.to_owned(),
+            connect_group: format!("{source}-mm2"),
+            offsets_topic: connect_offsets::offsets_topic(source),
+            configs_topic: format!("mm2-configs.{source}.internal"),
+            status_topic: format!("mm2-status.{source}.internal"),
+        }
+    }
 }
 
 /// `config_sync.mode:`

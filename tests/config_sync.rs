@@ -12,8 +12,8 @@ use causeway::kafka::ClusterAlias;
 use causeway::kafka::admin::Admin;
 use causeway::replication_policy::{HeartbeatTopics, ReplicationPolicy, Selection};
 use causeway::topology::{
-    Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, HeartbeatSpec, OffsetSyncSpec, OnGap,
-    Provenance, StartFrom, SyncMode, Throttle,
+    Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, HeartbeatSpec, MirrorMakerSpec, OffsetSyncSpec,
+    OnGap, Provenance, StartFrom, SyncMode, Throttle,
 };
 use regex::Regex;
 
@@ -69,6 +69,7 @@ fn flow(prefix: &str, mode: SyncMode) -> FlowSpec {
             on_source: false,
             topics: HeartbeatTopics::ByFilter,
         },
+        mirror_maker: MirrorMakerSpec::dedicated(&ClusterAlias::new("source")),
     }
 }
 

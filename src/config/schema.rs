@@ -425,6 +425,12 @@ pub static REPLICATION: &[Key] = &[
         Optional,
         "MirrorMaker 2's heartbeats: a record per interval that shows that the flow is alive.",
     ),
+    key(
+        "mirror_maker",
+        Table(MIRROR_MAKER),
+        Optional,
+        "The MirrorMaker 2 that copied this flow before: where `causeway import mm2-state` finds its positions.",
+    ),
 ];
 
 static SELECTION: &[Key] = &[
@@ -522,6 +528,45 @@ static HEARTBEATS: &[Key] = &[
         Boolean,
         Default("false"),
         "Heartbeats are also written to the source and watched until they arrive: the only thing ever written there.",
+    ),
+];
+
+static MIRROR_MAKER: &[Key] = &[
+    key(
+        "mirror_positions",
+        Boolean,
+        Default("false"),
+        "Each commit also writes the flow's positions to offsets_topic, so that MirrorMaker 2 can go on where causeway stops. The flow does not start while MirrorMaker 2 runs.",
+    ),
+    key(
+        "connector",
+        Text,
+        Optional,
+        "Name of the MirrorSourceConnector. Default: MirrorSourceConnector, as in dedicated mode.",
+    ),
+    key(
+        "connect_group",
+        Text,
+        Optional,
+        "group.id of its Connect workers. Default: <source>-mm2, as in dedicated mode.",
+    ),
+    key(
+        "offsets_topic",
+        Text,
+        Optional,
+        "Where Connect stores positions, on the target. Default: mm2-offsets.<source>.internal.",
+    ),
+    key(
+        "configs_topic",
+        Text,
+        Optional,
+        "Where Connect stores configurations, on the target. Default: mm2-configs.<source>.internal.",
+    ),
+    key(
+        "status_topic",
+        Text,
+        Optional,
+        "Where Connect stores states, on the target. Default: mm2-status.<source>.internal.",
     ),
 ];
 

@@ -29,6 +29,21 @@ pub enum StateTopic {
     OffsetMap,
     /// `….failover.internal`, which has one partition.
     Audit,
+    /// MM2's positions ([`MirrorMakerSpec::offsets_topic`]), in this partition.
+    ///
+    /// [`MirrorMakerSpec::offsets_topic`]: crate::topology::MirrorMakerSpec::offsets_topic
+    Mm2Positions(i32),
+}
+
+impl StateTopic {
+    fn index(self) -> usize {
+        match self {
+            Self::Progress => 0,
+            Self::OffsetMap => 1,
+            Self::Audit => 2,
+            Self::Mm2Positions(_) => 3,
+        }
+    }
 }
 
 /// See the [module](self).
@@ -36,7 +51,7 @@ pub struct Ledger {
     producer: Producer,
     task: i32,
     /// By [`StateTopic`]: the name, and its number at the producer once it was used.
-    topics: [(String, Option<TopicNumber>); 3],
+    topics: [(String, Option<TopicNumber>); 4],
 }
 
 impl Ledger {
@@ -55,8 +70,13 @@ impl Ledger {
         let mut ledger = Self {
             producer: producer(spec, task, target, batch_bytes, Some(&transactional_id))?,
             task: task as i32,
-            topics: [id.progress_topic(), id.offset_map_topic(), id.failover_topic()]
-                .map(|name| (name, None)),
+            topics: [
+                id.progress_topic(),
+                id.offset_map_topic(),
+                id.failover_topic(),
+                spec.mirror_maker.offsets_topic.clone(),
+            ]
+            .map(|name| (name, None)),
         };
         // The client learns of these while it looks for its coordinator.
         for topic in [StateTopic::Progress, StateTopic::OffsetMap] {
@@ -66,7 +86,7 @@ impl Ledger {
     }
 
     fn number(&mut self, topic: StateTopic) -> Result<TopicNumber> {
-        let (name, number) = &mut self.topics[topic as usize];
+        let (name, number) = &mut self.topics[topic.index()];
         match number {
             Some(number) => Ok(*number),
             None => {
@@ -109,6 +129,7 @@ impl Ledger {
             let partition = match record.topic {
                 StateTopic::Progress | StateTopic::OffsetMap => self.task,
                 StateTopic::Audit => 0,
+                StateTopic::Mm2Positions(partition) => partition,
             };
             self.producer
                 .send_state(topic, partition, &record.key, Some(&record.value))

@@ -15,6 +15,7 @@ use tracing::{debug, error, info};
 use super::bounds::{self, offset};
 use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
 use super::ledger::StateRecord;
+use super::mm2_mirror::Mm2Mirror;
 use super::slot::{Slot, born_record, progress_record, segment_record};
 use super::start::{Started, StoredProgress, begin};
 use super::task::{Action, Event, Limits, PartitionId, TaskState, concerns_one_partition};
@@ -43,6 +44,8 @@ pub(super) struct Session<'a> {
     engine: RecordEngine,
     state: TaskState,
     slot: Slot,
+    /// Where MM2 finds positions, if it is to find ours.
+    mirror: Option<Mm2Mirror>,
     view: Arc<View>,
     /// By partition id.
     partitions: Vec<Assigned>,
@@ -116,6 +119,10 @@ impl<'a> Session<'a> {
             Delivery::ExactlyOnce => flow.spec.commit_interval,
             Delivery::AtLeastOnce => flow.spec.commit_interval.max(Duration::from_secs(1)),
         };
+        let mirror = match flow.spec.mirror_maker.mirror_positions {
+            true => Some(Mm2Mirror::find(&flow.target_admin, &flow.spec)?),
+            false => None,
+        };
         let limits = Limits {
             in_flight_bytes: flow.memory.in_flight_bytes,
             commit_interval,
@@ -124,6 +131,7 @@ impl<'a> Session<'a> {
             engine,
             state: TaskState::new(flow.spec.delivery, limits, Instant::now()),
             slot,
+            mirror,
             view,
             partitions: vec![],
             ids: HashMap::new(),
@@ -372,6 +380,9 @@ impl<'a> Session<'a> {
             progress.next_source_offset = pending.next_source.0.0;
             progress.next_target_offset = Some(pending.next_target);
             records.push(progress_record(tp, progress));
+            if let Some(mirror) = &self.mirror {
+                records.extend(mirror.record(tp, pending.next_source));
+            }
             records.extend(pending.segments.iter().map(|segment| segment_record(tp, segment)));
         }
         self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;

@@ -1,20 +1,17 @@
 //! The stored state of one task: its partition of the progress topic, read to its end before the task runs.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::{Offset as RdOffset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{StateRecord, StateTopic};
 use super::start::StoredProgress;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::TopicPartition;
-use crate::kafka::client::{ClusterConnection, LogContext};
-use crate::kafka::codes::code;
+use crate::kafka::client::ClusterConnection;
+use crate::kafka::reader::{Stretch, read_to_end};
 use crate::offset_map::{Segment, encode_key};
 
 /// What a task finds when it takes its slot over.
@@ -82,60 +79,20 @@ impl Slot {
     /// # Errors
     /// When the target does not answer in time, or a record cannot be understood.
     pub fn read(target: &ClusterConnection, topic: &str, slot: u32, timeout: Duration) -> Result<Self> {
-        // An error without a code of librdkafka's is one of waiting.
-        let known = |e: &KafkaError| {
-            e.rdkafka_error_code()
-                .map_or(Code::TargetUnreachable, |err| code(Side::Target, err))
+        let mut read = Self::default();
+        let stretch = Stretch {
+            topic,
+            partitions: &[(slot as i32, None)],
+            uncommitted: false,
         };
-        let side = |e: KafkaError| Error::new(known(&e), format!("reading {topic}: {e}"));
-        let context = LogContext {
-            label: format!("{topic}/{slot}"),
-        };
-        let consumer: BaseConsumer<LogContext> = target
-            .state_reader(topic)
-            .create_with_context(context)
-            .map_err(side)?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, slot as i32, RdOffset::Beginning)
-            .map_err(side)?;
-        // A client that knows the partition's leader reads at once instead of at its next look, up to 1 s later.
-        consumer.fetch_metadata(Some(topic), timeout).map_err(side)?;
-        consumer.assign(&list).map_err(side)?;
-        let read = Self::read_to_end(&consumer, topic, slot, timeout, side);
-        // Closing a client may take most of a second.
-        std::thread::spawn(move || drop(consumer));
-        read
-    }
-
-    fn read_to_end(
-        consumer: &BaseConsumer<LogContext>,
-        topic: &str,
-        slot: u32,
-        timeout: Duration,
-        side: impl Fn(KafkaError) -> Error,
-    ) -> Result<Self> {
-        let (mut read, deadline) = (Self::default(), Instant::now() + timeout);
-        while Instant::now() < deadline {
-            match consumer.poll(Duration::from_millis(100)) {
-                None => {}
-                Some(Ok(message)) => read.apply(message.key(), message.payload()).map_err(|why| {
-                    let at = format!("{topic} partition {slot} offset {}", message.offset());
-                    Error::new(Code::ProgressUnreadable, format!("{at}: {why}"))
-                })?,
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(read),
-                Some(Err(e)) => match side(e) {
-                    Error {
-                        code: Code::TargetUnreachable | Code::TargetUnavailable,
-                        ..
-                    } => {}
-                    error => return Err(error),
-                },
-            }
-        }
-        Err(Error::new(
-            Code::TargetUnreachable,
-            format!("reading {topic}: no end after {timeout:?}"),
-        ))
+        read_to_end(target, Side::Target, &stretch, timeout, |message| {
+            read.apply(message.key(), message.payload()).map_err(|why| {
+                let at = format!("{topic} partition {slot} offset {}", message.offset());
+                Error::new(Code::ProgressUnreadable, format!("{at}: {why}"))
+            })?;
+            Ok(true)
+        })?;
+        Ok(read)
     }
 
     fn apply(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> std::result::Result<(), String> {

@@ -243,6 +243,15 @@ impl ClusterConnection {
         c
     }
 
+    /// Consumer that reads a topic to its end, with or without what is not committed.
+    pub fn control_reader(&self, client_id: &str, uncommitted: bool) -> ClientConfig {
+        let mut c = self.state_reader(client_id);
+        if uncommitted {
+            c.set("isolation.level", "read_uncommitted");
+        }
+        c
+    }
+
     /// Member of the group whose partitions are the tasks of a flow.
     pub fn member(&self, client_id: &str, group: &str, instance: &str) -> ClientConfig {
         let mut c = self.base(client_id);

@@ -386,6 +386,7 @@ impl Builder<'_> {
         let throttle = settings.section("throttle");
         let sync = settings.section("config_sync");
         FlowSpec {
+            mirror_maker: mirror_maker(settings.section("mirror_maker").unwrap_or(&empty), &id.source),
             id,
             topics: self.topics(settings),
             replication_policy: word(
@@ -492,6 +493,23 @@ impl Builder<'_> {
 const UNWANTED_GROUPS: [&str; 3] = ["console-consumer-.*", "connect-.*", "__.*"];
 
 /// `groups:`, where each list has a default of its own.
+fn mirror_maker(section: &Section, source: &ClusterAlias) -> MirrorMakerSpec {
+    let mut it = MirrorMakerSpec::dedicated(source);
+    it.mirror_positions = section.boolean("mirror_positions").unwrap_or_default();
+    for (key, place) in [
+        ("connector", &mut it.connector),
+        ("connect_group", &mut it.connect_group),
+        ("offsets_topic", &mut it.offsets_topic),
+        ("configs_topic", &mut it.configs_topic),
+        ("status_topic", &mut it.status_topic),
+    ] {
+        if let Some(text) = section.text(key) {
+            text.clone_into(place);
+        }
+    }
+    it
+}
+
 fn groups(section: &Section) -> Selection {
     let or = |key: &str, otherwise: &[&str]| match section.get(key) {
         Some(_) => patterns(section, key),

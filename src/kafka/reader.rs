@@ -1,0 +1,111 @@
+//! Reads partitions of a topic to their ends: control topics, and short stretches of data.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{ClusterConnection, LogContext};
+use super::codes::code;
+use crate::error::{Code, Error, Result, Side};
+
+/// What is read of a topic.
+#[derive(Clone, Debug)]
+pub struct Stretch<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// Its partitions, each with its first offset; `None`: from the beginning.
+    pub partitions: &'a [(i32, Option<i64>)],
+    /// Whether records of transactions that are open or aborted count.
+    pub uncommitted: bool,
+}
+
+/// Hands every record to `each`, in the order of each partition, until every partition has ended or `each` has
+/// answered `false` for it: then no more of that partition comes.
+///
+/// # Errors
+/// Nothing came for `patience`, the cluster refuses, or what `each` says.
+pub fn read_to_end(
+    cluster: &ClusterConnection,
+    side: Side,
+    stretch: &Stretch<'_>,
+    patience: Duration,
+    mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<bool>,
+) -> Result<()> {
+    let Stretch { topic, .. } = stretch;
+    // An error without a code of librdkafka's is one of waiting.
+    let unreachable = match side {
+        Side::Source => Code::SourceUnreachable,
+        Side::Target => Code::TargetUnreachable,
+    };
+    let told = |e: KafkaError| {
+        let code = e.rdkafka_error_code().map_or(unreachable, |err| code(side, err));
+        Error::new(code, format!("reading {topic}: {e}"))
+    };
+    let context = LogContext {
+        label: (*topic).to_owned(),
+    };
+    let consumer: BaseConsumer<LogContext> = cluster
+        .control_reader(topic, stretch.uncommitted)
+        .create_with_context(context)
+        .map_err(told)?;
+    let mut list = TopicPartitionList::new();
+    for (partition, start) in stretch.partitions {
+        let start = start.map_or(Offset::Beginning, Offset::Offset);
+        list.add_partition_offset(topic, *partition, start)
+            .map_err(told)?;
+    }
+    // A client that knows the partitions' leaders reads at once instead of at its next look, up to 1 s later.
+    consumer.fetch_metadata(Some(topic), patience).map_err(told)?;
+    consumer.incremental_assign(&list).map_err(told)?;
+    let mut open: BTreeSet<i32> = stretch
+        .partitions
+        .iter()
+        .map(|(partition, _)| *partition)
+        .collect();
+    let mut deadline = Instant::now() + patience;
+    let mut read = || {
+        while !open.is_empty() {
+            if deadline <= Instant::now() {
+                let detail = format!("reading {topic}: no end after {patience:?} without a record");
+                return Err(Error::new(unreachable, detail));
+            }
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Ok(message)) => {
+                    use rdkafka::Message as _;
+                    deadline = Instant::now() + patience;
+                    let partition = message.partition();
+                    if open.contains(&partition) && !each(&message)? {
+                        open.remove(&partition);
+                        let mut ended = TopicPartitionList::new();
+                        ended.add_partition(topic, partition);
+                        consumer.incremental_unassign(&ended).map_err(told)?;
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                }
+                Some(Err(e)) => match told(e) {
+                    Error {
+                        code:
+                            Code::SourceUnreachable
+                            | Code::SourceUnavailable
+                            | Code::TargetUnreachable
+                            | Code::TargetUnavailable,
+                        ..
+                    } => {}
+                    error => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    };
+    let outcome = read();
+    // Closing a client may take most of a second.
+    std::thread::spawn(move || drop(consumer));
+    outcome
+}
