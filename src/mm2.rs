@@ -7,6 +7,7 @@
 use crate::kafka::{ClusterAlias, NextOffset, Offset, Source, Target, TopicPartition};
 
 pub mod connect_offsets;
+pub mod overlap;
 
 /// The topic with MM2's checkpoints of the groups of `source`; it lives on the target.
 pub fn checkpoints_topic(source: &ClusterAlias) -> String {

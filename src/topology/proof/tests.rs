@@ -65,6 +65,7 @@ fn flow(
             on_source: false,
             topics: HeartbeatTopics::ByFilter,
         },
+        mirror_maker: MirrorMakerSpec::dedicated(&ClusterAlias::new("source")),
     }
 }
 
