@@ -224,7 +224,12 @@ impl Cli {
                 .load()
                 .and_then(|(config, flows)| offsets::run(&config, &flows, command)),
             Command::GroupProcess => groups::serve().map_err(failed),
-            Command::Import { source } => import::import(&source),
+            Command::Import { source } => match source {
+                import::Source::Mm2(arguments) => import::import(&arguments),
+                import::Source::Mm2State(arguments) => files
+                    .load()
+                    .and_then(|(config, flows)| import::state::import(&config, &flows, &arguments)),
+            },
             Command::Reference { schema } => print(&match schema {
                 None => config::reference(),
                 Some(Schema::Config) => json(&config::json_schema(Document::Config)),

@@ -51,6 +51,7 @@ pub mod start;
 mod state_topics;
 pub mod stopped;
 mod sync;
+pub mod takeover;
 pub mod task;
 pub mod task_thread;
 pub mod throttle;

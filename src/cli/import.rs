@@ -13,6 +13,8 @@ use crate::config::{At, Problem, Problems, read::read_text};
 use crate::import::{Class, Holds, Import, Item, mm2};
 use crate::topology;
 
+pub mod state;
+
 /// What to import.
 #[derive(Debug, Subcommand)]
 pub enum Source {
@@ -22,6 +24,14 @@ pub enum Source {
     /// why. Writes config/NAME.yaml and topologies/NAME.yaml below --output-dir; without it nothing is written.
     /// Secrets are never written: they become ${VAR}, and the report lists the variables to set.
     Mm2(Mm2),
+
+    /// MirrorMaker 2's positions: a flow goes on where a stopped MirrorMaker 2 left off
+    ///
+    /// Reads where MirrorMaker 2 keeps its positions and offset syncs (mirror_maker in the topology says where),
+    /// checks every position against both clusters, and leaves out what MirrorMaker 2 had copied beyond the position
+    /// it stored, where the end of the target proves it. Shows what would be stored; --execute stores it. Refused
+    /// while MirrorMaker 2 or a daemon runs the flow.
+    Mm2State(state::Mm2State),
 }
 
 /// `causeway import mm2`
@@ -52,8 +62,7 @@ struct File<'a> {
 ///
 /// # Errors
 /// [`ExitCode::Usage`] when the input is wrong or a file exists, [`ExitCode::Failed`] when writing fails.
-pub fn import(source: &Source) -> Outcome<()> {
-    let Source::Mm2(arguments) = source;
+pub fn import(arguments: &Mm2) -> Outcome<()> {
     let text = read_text(&arguments.file).map_err(|why| {
         let mut problems = Problems::new(&arguments.file);
         problems.add(At::START, why);

@@ -24,14 +24,19 @@ const SEAT: Duration = Duration::from_secs(8);
 
 /// See the [module](self).
 pub struct StoppedFlow<'a> {
-    spec: &'a FlowSpec,
-    target_connection: &'a ClusterConnection,
+    /// What it is.
+    pub spec: &'a FlowSpec,
+    /// Where records come from.
+    pub source_connection: &'a ClusterConnection,
+    /// Where they go.
+    pub target_connection: &'a ClusterConnection,
     /// Asks the source.
     pub source: Admin,
     /// Asks the target.
     pub target: Admin,
-    /// Tasks of the flow.
+    /// Tasks of the flow: those it has or, before it is created, will have.
     pub tasks: u32,
+    exists: bool,
 }
 
 /// A position that is to be stored.
@@ -46,27 +51,37 @@ pub struct Change {
 }
 
 impl<'a> StoppedFlow<'a> {
-    /// The flow as the target knows it. `None`: it was never created.
+    /// The flow as the target knows it.
     ///
     /// # Errors
     /// The target cannot be asked.
     pub fn find(
         spec: &'a FlowSpec,
-        source: &ClusterConnection,
+        source: &'a ClusterConnection,
         target: &'a ClusterConnection,
         client_id: &str,
-    ) -> Result<Option<Self>> {
+    ) -> Result<Self> {
         let target_admin = Admin::new(target, client_id, Side::Target)?;
-        let Some(tasks) = state_topics::tasks(&target_admin, &spec.id)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
+        let tasks = state_topics::tasks(&target_admin, &spec.id)?;
+        Ok(Self {
             spec,
+            source_connection: source,
             target_connection: target,
             source: Admin::new(source, client_id, Side::Source)?,
             target: target_admin,
-            tasks,
-        }))
+            exists: tasks.is_some(),
+            tasks: tasks.unwrap_or(spec.tasks),
+        })
+    }
+
+    /// Creates what the flow owns on the target, if it does not exist.
+    ///
+    /// # Errors
+    /// The target cannot be asked, or refuses.
+    pub fn create(&mut self) -> Result<()> {
+        self.tasks = state_topics::ensure(&self.target, self.spec)?;
+        self.exists = true;
+        Ok(())
     }
 
     /// The members that the flow's group still has after the seat of a daemon that has just ended is free.
@@ -77,11 +92,14 @@ impl<'a> StoppedFlow<'a> {
         members(&self.target, &self.spec.id.group(), SEAT)
     }
 
-    /// What is stored, by task. Changes nothing: of a flow that runs it is what was committed last.
+    /// What is stored, by task: nothing, of a flow that was never created. Changes nothing: of a flow that runs it is what was committed last.
     ///
     /// # Errors
     /// The target does not answer, or a record cannot be understood.
     pub fn look(&self) -> Result<Vec<Slot>> {
+        if !self.exists {
+            return Ok((0..self.tasks).map(|_| Slot::default()).collect());
+        }
         let topic = self.spec.id.progress_topic();
         let read = |task| Slot::read(self.target_connection, &topic, task, TIMEOUT);
         thread::scope(|scope| {

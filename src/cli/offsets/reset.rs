@@ -325,9 +325,6 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         &config.clusters[&spec.id.target],
     );
     let flow = StoppedFlow::find(spec, source, target, CLIENT_ID).map_err(told)?;
-    let Some(flow) = flow else {
-        return Err(never_ran(spec));
-    };
     let refused = |members: &[String]| format!("{} runs: {}", spec.id, members.join(", "));
     let members = match arguments.execute {
         true => flow.members().map_err(told)?,

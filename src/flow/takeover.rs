@@ -1,0 +1,659 @@
+//! Starting a flow where a stopped MM2 left off: its positions and offset syncs become progress and offset map.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
+use serde_json::Value;
+
+use super::bounds::offset;
+use super::ledger::StateRecord;
+use super::mm2_mirror::{Mm2Mirror, partitions};
+use super::slot::{Slot, born_record, segment_record};
+use super::start::{Bounds, StoredProgress, begin};
+use super::stopped::{Change, StoppedFlow};
+use crate::error::{Code, Error, Result, Side};
+use crate::kafka::admin::{Admin, OffsetSpec};
+use crate::kafka::client::ClusterConnection;
+use crate::kafka::producer::Producer;
+use crate::kafka::reader::{Stretch, read_to_end};
+use crate::kafka::{NextOffset, Offset, Source, TopicPartition};
+use crate::mm2::connect_offsets::{Position, PositionKey};
+use crate::mm2::overlap::{Copied, Seen, aligned, anchored};
+use crate::mm2::{OffsetSync, offset_syncs_topic};
+use crate::offset_map::{MapWriter, Run, Segment};
+use crate::topology::{Delivery, FlowSpec, StartFrom};
+
+/// How long the clusters may be silent.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Most records of a partition that are compared. MM2 stores positions every minute.
+const COMPARED: usize = 200_000;
+/// Most offset syncs of a partition that become part of the offset map.
+const SYNCS: usize = 1_000;
+
+/// What a stopped MM2 left.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// The last record that it says it has copied, by source partition.
+    pub positions: BTreeMap<TopicPartition, i64>,
+    /// Its offset syncs, by source partition, in the order of their making.
+    pub syncs: BTreeMap<TopicPartition, Vec<Copied>>,
+    /// The tasks of its source connector, where it worked exactly once.
+    pub exactly_once: Option<u32>,
+}
+
+/// What was found beyond the position that MM2 stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// These had been copied.
+    Proven(Vec<Copied>),
+    /// It cannot be told, and why: what MM2 had copied beyond is copied again.
+    Unproven(&'static str),
+}
+
+/// A partition that is taken over.
+#[derive(Clone, Debug)]
+pub struct TakenOver {
+    /// What is to be stored.
+    pub change: Change,
+    /// The last record that MM2 says it has copied; `None`: it has not, `start_from` decides.
+    pub last: Option<i64>,
+    /// What it had copied beyond.
+    pub overlap: Overlap,
+    /// What is known of the correspondence of offsets.
+    pub segments: Vec<Segment>,
+    /// What both sides have.
+    pub bounds: Bounds,
+}
+
+/// Decides where one partition goes on. `stored`: the flow ran before MM2 did.
+///
+/// # Errors
+/// The source does not have what comes next, and `on_gap` is `halt`.
+pub fn take_over(
+    partition: &TopicPartition,
+    last: i64,
+    overlap: Overlap,
+    syncs: &[Copied],
+    stored: Option<&StoredProgress>,
+    bounds: Bounds,
+    spec: &FlowSpec,
+) -> Result<TakenOver> {
+    let copied = match &overlap {
+        Overlap::Proven(copied) => copied.as_slice(),
+        Overlap::Unproven(_) => &[],
+    };
+    let last_copied = copied.last().map_or(last, |(source, _)| *source);
+    let next = Offset(last_copied).next().0;
+    // What causeway copied before is on the target, wherever MM2 began again.
+    let stored = stored.filter(|stored| stored.topic_id == *bounds.topic_id.0);
+    let next = stored.map_or(next, |stored| stored.next_source_offset.max(next));
+    let known = StoredProgress {
+        next_source_offset: next,
+        next_target_offset: Some(bounds.target_end),
+        ..match stored {
+            Some(stored) => stored.clone(),
+            None => nothing(&bounds),
+        }
+    };
+    let begin = begin(Some(&known), &bounds, spec.on_gap)?;
+    let progress = begin.start(Some(&known), &bounds, Delivery::ExactlyOnce).progress;
+    let generation = progress.map.map_or(0, |map| map.number);
+    let mut segments = segments(generation, copied, syncs, next, bounds.target_end);
+    // Of what causeway copied the map knows more than MM2.
+    segments.retain(|segment| stored.is_none_or(|stored| stored.next_source_offset <= segment.source));
+    Ok(TakenOver {
+        segments,
+        change: Change {
+            partition: partition.clone(),
+            before: stored.cloned(),
+            after: progress,
+        },
+        last: Some(last),
+        overlap,
+        bounds,
+    })
+}
+
+fn nothing(bounds: &Bounds) -> StoredProgress {
+    StoredProgress {
+        next_source_offset: bounds.log_start,
+        next_target_offset: None,
+        topic_id: bounds.topic_id.to_string(),
+        map: None,
+        replayed_records: 0,
+        gaps: vec![],
+    }
+}
+
+/// The offset map of what MM2 copied: a point for each of its syncs, between which it knows bounds, and the exact
+/// runs of what was compared.
+fn segments(
+    generation: u32,
+    copied: &[Copied],
+    syncs: &[Copied],
+    next: i64,
+    target_end: i64,
+) -> Vec<Segment> {
+    let exact_from = copied.first().map_or(next, |(source, _)| *source);
+    let mut segments: Vec<Segment> = true_syncs(syncs, target_end)
+        .into_iter()
+        .filter(|(source, _)| *source < exact_from)
+        .map(|(source, target)| {
+            let run = Run {
+                source,
+                target,
+                length: 1,
+            };
+            Segment::new(generation, (source, target), run.source_end(), false, &[run])
+        })
+        .collect();
+    if let Some((source, target)) = copied.first() {
+        let mut writer = MapWriter::new(generation, false, *source, *target);
+        for (source, target) in copied {
+            writer.observe(*source, *target, 1);
+        }
+        segments.extend(writer.segments(next));
+    }
+    segments
+}
+
+/// The syncs that are still true, ascending, and few enough. Where MM2 went back, what it had said from there on is
+/// overruled; where the target went back, everything is.
+fn true_syncs(syncs: &[Copied], target_end: i64) -> Vec<Copied> {
+    let mut kept: Vec<Copied> = vec![];
+    for (source, target) in syncs {
+        if kept.last().is_some_and(|last| *target < last.1) {
+            kept.clear();
+        }
+        while kept.last().is_some_and(|last| *source <= last.0) {
+            kept.pop();
+        }
+        kept.push((*source, *target));
+    }
+    kept.retain(|(_, target)| *target < target_end);
+    let step = kept.len().div_ceil(SYNCS).max(1);
+    // The newest always stays.
+    let mut few: Vec<Copied> = kept.into_iter().rev().step_by(step).collect();
+    few.reverse();
+    few
+}
+
+/// Reads what MM2 left on both clusters.
+///
+/// # Errors
+/// A cluster cannot be asked, or MM2's offsets topic is not there.
+pub fn read_left(flow: &StoppedFlow<'_>) -> Result<Left> {
+    let (spec, mm2) = (flow.spec, &flow.spec.mirror_maker);
+    let (target, connection) = (&flow.target, flow.target_connection);
+    let mut left = Left::default();
+    let mut unreadable = None;
+    each_record(target, connection, Side::Target, &mm2.offsets_topic, |message| {
+        let Some(key) = message.key().and_then(PositionKey::decode) else {
+            return;
+        };
+        if key.connector != mm2.connector || key.cluster != spec.id.source.as_str() {
+            return;
+        }
+        match Position::decode(message.payload()) {
+            Some(Position::Last(Source(Offset(last)))) => {
+                left.positions.insert(key.topic_partition, last);
+            }
+            Some(Position::Nothing) => {
+                left.positions.remove(&key.topic_partition);
+            }
+            None => unreadable = Some(key.topic_partition),
+        }
+    })?;
+    if let Some(partition) = unreadable {
+        let detail = format!(
+            "{}: the position of {partition} is not one of Connect's",
+            mm2.offsets_topic
+        );
+        return Err(Error::new(Code::ProgressUnreadable, detail));
+    }
+    let fencing = format!("tasks-fencing-{}", mm2.connector);
+    let configs = each_record(target, connection, Side::Target, &mm2.configs_topic, |message| {
+        if message.key() == Some(fencing.as_bytes()) {
+            let value: Option<Value> = message.payload().and_then(|it| serde_json::from_slice(it).ok());
+            let tasks = value.and_then(|value| u32::try_from(value["tasks"].as_u64()?).ok());
+            left.exactly_once = tasks.or(left.exactly_once);
+        }
+    });
+    absent(configs)?;
+    // Where it keeps them is MM2's choice: on the source by default.
+    let places = [
+        (
+            &flow.source,
+            flow.source_connection,
+            Side::Source,
+            offset_syncs_topic(&spec.id.target),
+        ),
+        (
+            target,
+            connection,
+            Side::Target,
+            offset_syncs_topic(&spec.id.source),
+        ),
+    ];
+    for (admin, connection, side, topic) in places {
+        let read = each_record(admin, connection, side, &topic, |message| {
+            let sync = message.key().zip(message.payload());
+            if let Some(sync) = sync.and_then(|(key, value)| OffsetSync::decode(key, value)) {
+                let pair = (sync.upstream.0.0, sync.downstream.0.0);
+                left.syncs.entry(sync.topic_partition).or_default().push(pair);
+            }
+        });
+        absent(read)?;
+    }
+    Ok(left)
+}
+
+/// A topic that is not there has no records.
+fn absent(read: Result<()>) -> Result<()> {
+    match read {
+        Err(error) if matches!(error.code, Code::SourceTopicMissing | Code::TargetTopicMissing) => Ok(()),
+        other => other,
+    }
+}
+
+fn each_record(
+    admin: &Admin,
+    cluster: &ClusterConnection,
+    side: Side,
+    topic: &str,
+    mut each: impl FnMut(&BorrowedMessage<'_>),
+) -> Result<()> {
+    let all: Vec<_> = (0..partitions(admin, topic)?)
+        .map(|number| (number, None))
+        .collect();
+    let stretch = Stretch {
+        topic,
+        partitions: &all,
+        uncommitted: false,
+    };
+    read_to_end(cluster, side, &stretch, PATIENCE, |message| {
+        each(message);
+        Ok(true)
+    })
+}
+
+/// Fences the tasks of an MM2 that worked exactly once, and ends what they left open.
+///
+/// # Errors
+/// The target does not answer, or refuses.
+pub fn fence_mm2(flow: &StoppedFlow<'_>, tasks: u32) -> Result<()> {
+    let mm2 = &flow.spec.mirror_maker;
+    for task in 0..tasks {
+        // Connect's `WorkerConfig` names them so.
+        let id = format!("{}-{}-{task}", mm2.connect_group, mm2.connector);
+        let config = flow.target_connection.task_producer(&id, "none", Some(&id));
+        let refused = |text: String| Error::new(Code::TargetAuthentication, text);
+        let mut producer = Producer::new(&config, &id).map_err(refused)?;
+        producer.learn_leaders(PATIENCE);
+        producer
+            .init_transactions(PATIENCE)
+            .map_err(|e| Error::new(Code::TargetTransactionFailed, format!("fencing {id}: {}", e.text)))?;
+    }
+    Ok(())
+}
+
+/// What was decided about a flow.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The partitions that go on.
+    pub partitions: Vec<TakenOver>,
+    /// Partitions that cannot, and why.
+    pub errors: Vec<(TopicPartition, Error)>,
+    /// Partitions of MM2's that the flow does not copy.
+    pub foreign: Vec<TopicPartition>,
+}
+
+/// Looks at both sides of every partition and decides.
+///
+/// # Errors
+/// A cluster cannot be asked.
+pub fn plan(flow: &StoppedFlow<'_>, left: &Left, slots: &[Slot]) -> Result<Plan> {
+    let selected = flow.selected()?;
+    let mut plan = Plan::default();
+    let known: BTreeSet<&TopicPartition> = selected.iter().map(|(partition, _)| partition).collect();
+    let foreign = left
+        .positions
+        .keys()
+        .filter(|partition| !known.contains(partition));
+    plan.foreign.extend(foreign.cloned());
+    let bounds = flow.bounds(&selected)?;
+    let stored = |partition: &TopicPartition| slots[flow.task_of(partition) as usize].progress.get(partition);
+    let mut topics: BTreeMap<&str, Vec<Examined>> = BTreeMap::new();
+    for (partition, remote) in &selected {
+        let bounds = match &bounds[partition] {
+            Ok(bounds) => bounds.clone(),
+            // What MM2 has not copied needs no place on the target yet.
+            Err(error)
+                if error.code == Code::TargetTopicMissing && !left.positions.contains_key(partition) =>
+            {
+                continue;
+            }
+            Err(error) => {
+                plan.errors.push((partition.clone(), error.clone()));
+                continue;
+            }
+        };
+        let topic = topics.entry(remote).or_default();
+        topic.push(Examined {
+            partition: partition.clone(),
+            last: left.positions.get(partition).copied(),
+            bounds,
+        });
+    }
+    let first_time = slots.iter().all(|slot| !slot.born);
+    for (remote, examined) in &topics {
+        let (copied, new): (Vec<&Examined>, Vec<&Examined>) =
+            examined.iter().partition(|it| it.last.is_some());
+        let mut overlaps = overlaps(flow, left, remote, &copied)?;
+        for it in copied {
+            let (Some(last), Some(overlap)) = (it.last, overlaps.remove(&it.partition.partition)) else {
+                continue;
+            };
+            let syncs = left.syncs.get(&it.partition).map_or(&[][..], Vec::as_slice);
+            let stored = stored(&it.partition);
+            match take_over(
+                &it.partition,
+                last,
+                overlap,
+                syncs,
+                stored,
+                it.bounds.clone(),
+                flow.spec,
+            ) {
+                Ok(taken) => plan.partitions.push(taken),
+                Err(error) => plan.errors.push((it.partition.clone(), error)),
+            }
+        }
+        if first_time {
+            plan.partitions.extend(first_starts(flow, &new)?);
+        }
+    }
+    Ok(plan)
+}
+
+/// A partition that the flow copies.
+struct Examined {
+    partition: TopicPartition,
+    last: Option<i64>,
+    bounds: Bounds,
+}
+
+/// Where partitions begin that MM2 has never copied: as in a flow's first start. Those that begin at their log start
+/// need no record.
+fn first_starts(flow: &StoppedFlow<'_>, new: &[&Examined]) -> Result<Vec<TakenOver>> {
+    let spec = match flow.spec.start_from {
+        StartFrom::Earliest => return Ok(vec![]),
+        StartFrom::Latest => OffsetSpec::Latest,
+        StartFrom::Timestamp(ms) => OffsetSpec::Timestamp(ms),
+    };
+    let asked: Vec<_> = new.iter().map(|it| (it.partition.clone(), spec)).collect();
+    let starts = flow.source.list_offsets(&asked, true, PATIENCE)?;
+    let taken = |it: &&Examined| {
+        let progress = StoredProgress {
+            next_source_offset: offset(&starts, &it.partition)?,
+            ..nothing(&it.bounds)
+        };
+        Ok(TakenOver {
+            change: Change {
+                partition: it.partition.clone(),
+                before: None,
+                after: progress,
+            },
+            last: None,
+            overlap: Overlap::Proven(vec![]),
+            segments: vec![],
+            bounds: it.bounds.clone(),
+        })
+    };
+    new.iter().map(taken).collect()
+}
+
+/// What the target shows of records behind the positions of one topic, by partition number.
+fn overlaps(
+    flow: &StoppedFlow<'_>,
+    left: &Left,
+    remote: &str,
+    examined: &[&Examined],
+) -> Result<BTreeMap<i32, Overlap>> {
+    let remote_starts = {
+        let of = |it: &&Examined| TopicPartition::new(remote, it.partition.partition);
+        let asked: Vec<_> = examined.iter().map(|it| (of(it), OffsetSpec::Earliest)).collect();
+        flow.target.list_offsets(&asked, false, PATIENCE)?
+    };
+    let mut sides: BTreeMap<i32, Sides> = BTreeMap::new();
+    for it in examined {
+        let Some(last) = it.last else { continue };
+        let start = offset(
+            &remote_starts,
+            &TopicPartition::new(remote, it.partition.partition),
+        )?;
+        let syncs = left.syncs.get(&it.partition).map_or(&[][..], Vec::as_slice);
+        let sync = true_syncs(syncs, it.bounds.target_end)
+            .into_iter()
+            .rev()
+            .find(|(source, target)| *source <= last && start <= *target && it.bounds.log_start <= *source);
+        sides.insert(
+            it.partition.partition,
+            Sides {
+                last,
+                sync,
+                target_from: sync.map_or(
+                    (it.bounds.target_end - COMPARED as i64).max(start),
+                    |(_, target)| target,
+                ),
+                source_from: sync.map_or(last, |(source, _)| source).max(it.bounds.log_start),
+                end: it.bounds.end,
+                ..Sides::default()
+            },
+        );
+    }
+    let Some(first) = examined.first() else {
+        return Ok(BTreeMap::new());
+    };
+    let topic = &first.partition.topic;
+    let starts: Vec<_> = sides
+        .iter()
+        .map(|(number, it)| (*number, Some(it.target_from)))
+        .collect();
+    let stretch = Stretch {
+        topic: remote,
+        partitions: &starts,
+        uncommitted: false,
+    };
+    read_to_end(
+        flow.target_connection,
+        Side::Target,
+        &stretch,
+        PATIENCE,
+        |message| {
+            let Some(it) = sides.get_mut(&message.partition()) else {
+                return Ok(false);
+            };
+            // The target's own clock says nothing about the record.
+            it.without_time |= matches!(message.timestamp(), Timestamp::LogAppendTime(_));
+            it.target.push(seen(message, it.without_time));
+            Ok(it.target.len() <= COMPARED)
+        },
+    )?;
+    let mut overlaps = BTreeMap::new();
+    // MM2 reads what is not committed, unless it was told not to.
+    for uncommitted in [false, true] {
+        let mut starts = vec![];
+        for (number, it) in &mut sides {
+            it.source.clear();
+            it.behind = 0;
+            let proven = matches!(overlaps.get(number), Some(Overlap::Proven(_)));
+            if !proven && it.source_from < it.end {
+                starts.push((*number, Some(it.source_from)));
+            }
+        }
+        if starts.is_empty() {
+            break;
+        }
+        let stretch = Stretch {
+            topic,
+            partitions: &starts,
+            uncommitted,
+        };
+        read_to_end(
+            flow.source_connection,
+            Side::Source,
+            &stretch,
+            PATIENCE,
+            |message| {
+                let Some(it) = sides.get_mut(&message.partition()) else {
+                    return Ok(false);
+                };
+                it.source.push(seen(message, it.without_time));
+                it.behind += usize::from(it.last < message.offset());
+                // Enough to pair every record of the target, behind the one that was stored.
+                Ok(it.behind < it.target.len())
+            },
+        )?;
+        for (number, _) in &starts {
+            let overlap = sides[number].overlap();
+            overlaps.insert(*number, overlap);
+        }
+    }
+    for (number, it) in &sides {
+        // The source holds nothing from the stored record on.
+        overlaps.entry(*number).or_insert_with(|| it.overlap());
+    }
+    Ok(overlaps)
+}
+
+/// The ends of one partition on both sides.
+#[derive(Default)]
+struct Sides {
+    last: i64,
+    /// The newest sync at or before `last` that both sides still have.
+    sync: Option<Copied>,
+    target_from: i64,
+    source_from: i64,
+    end: i64,
+    without_time: bool,
+    source: Vec<Seen>,
+    /// How many of them lie behind `last`.
+    behind: usize,
+    target: Vec<Seen>,
+}
+
+impl Sides {
+    fn overlap(&self) -> Overlap {
+        if COMPARED < self.target.len() {
+            return Overlap::Unproven("MM2 has written too much since its last offset sync");
+        }
+        if self.target.is_empty() {
+            return Overlap::Unproven("the target holds nothing of it any more");
+        }
+        let by_sync = || {
+            let (source, target) = self.sync?;
+            let starts = self.source.first()?.offset == source && self.target.first()?.offset == target;
+            starts
+                .then(|| aligned(&self.source, &self.target, self.last))
+                .flatten()
+        };
+        let stored = self.source.iter().position(|it| it.offset == self.last);
+        let by_record = || anchored(&self.source[stored?..], &self.target, self.last);
+        match by_sync().or_else(by_record) {
+            Some(copied) => Overlap::Proven(copied),
+            None if stored.is_none() => {
+                Overlap::Unproven("the source does not hold the stored record any more")
+            }
+            None => Overlap::Unproven("the end of the target is not a copy of the source"),
+        }
+    }
+}
+
+/// A digest of a record: its own content, or that of a copy that carries it on.
+fn seen(message: &BorrowedMessage<'_>, without_time: bool) -> Seen {
+    let half = |seed: u8| {
+        let mut hasher = DefaultHasher::new();
+        (seed, message.key(), message.payload()).hash(&mut hasher);
+        for header in message.headers().iter().flat_map(|headers| headers.iter()) {
+            (header.key, header.value).hash(&mut hasher);
+        }
+        if !without_time {
+            message.timestamp().to_millis().hash(&mut hasher);
+        }
+        hasher.finish()
+    };
+    Seen {
+        offset: message.offset(),
+        content: u128::from(half(0)) << 64 | u128::from(half(1)),
+    }
+}
+
+/// What is stored besides progress: that the slots are owned, the offset map and, where MM2 is to find it, the position;
+/// by task.
+///
+/// # Errors
+/// The target does not have MM2's offsets topic, or cannot tell.
+pub fn records(
+    flow: &StoppedFlow<'_>,
+    plan: &Plan,
+    slots: &[Slot],
+    now_ms: i64,
+) -> Result<BTreeMap<u32, Vec<StateRecord>>> {
+    let mirror = match flow.spec.mirror_maker.mirror_positions {
+        true => Some(Mm2Mirror::find(&flow.target, flow.spec)?),
+        false => None,
+    };
+    let mut records: BTreeMap<u32, Vec<StateRecord>> = BTreeMap::new();
+    for (task, slot) in (0..).zip(slots) {
+        if !slot.born {
+            records.entry(task).or_default().push(born_record(task, now_ms));
+        }
+    }
+    for it in &plan.partitions {
+        let partition = &it.change.partition;
+        let of = records.entry(flow.task_of(partition)).or_default();
+        of.extend(it.segments.iter().map(|segment| segment_record(partition, segment)));
+        if let (Some(mirror), Some(_)) = (&mirror, it.last) {
+            let next = Source(NextOffset(it.change.after.next_source_offset));
+            of.extend(mirror.record(partition, next));
+        }
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offset_map::{PartitionMap, Translation};
+
+    #[test]
+    fn a_sync_is_true_until_mm2_or_the_target_goes_back() {
+        assert_eq!(true_syncs(&[(0, 0), (10, 12), (20, 25)], 26), [(0, 0), (10, 12), (20, 25)]);
+        assert_eq!(true_syncs(&[(0, 0), (10, 12), (20, 25), (10, 30), (11, 31)], 40), [(0, 0), (10, 30), (11, 31)]);
+        assert_eq!(true_syncs(&[(0, 0), (10, 12), (20, 3)], 40), [(20, 3)], "the target was emptied");
+        assert_eq!(true_syncs(&[(0, 0), (10, 12)], 12), [(0, 0)], "the target lost its end");
+        let many: Vec<Copied> = (0..10_000).map(|at| (at, at)).collect();
+        let few = true_syncs(&many, 20_000);
+        assert!(few.len() <= SYNCS && few.last() == Some(&(9_999, 9_999)), "{}", few.len());
+    }
+
+    #[test]
+    fn what_mm2_copied_is_known_exactly_where_it_was_compared_and_bounded_elsewhere() {
+        let copied: Vec<Copied> = vec![(100, 210), (101, 211), (103, 212)];
+        let partition = TopicPartition::new("orders", 0);
+        let mut map = PartitionMap::new(partition.clone());
+        for segment in segments(0, &copied, &[(10, 20), (60, 130), (101, 211)], 104, 213) {
+            map.apply(&segment.key(&partition), Some((segment, 0)));
+        }
+        let target = |position| map.translate(position).target();
+        assert_eq!([100, 101, 102, 103, 104].map(target), [210, 211, 212, 212, 213].map(Some));
+        assert!(matches!(map.translate(103), Translation::Exact { .. }));
+        assert_eq!(target(60), Some(130));
+        // Behind a sync its copy's next offset is safe, and how much is read again is bounded.
+        assert!(matches!(map.translate(99), Translation::Bound { target: 131, .. }), "{:?}", map.translate(99));
+        assert!(matches!(map.translate(5), Translation::TooOld { .. }), "{:?}", map.translate(5));
+    }
+}
