@@ -314,6 +314,19 @@ fn kafkas_own_tool_writes_what_is_exported_and_the_groups_go_on_with_the_same_re
 }
 
 #[test]
+fn what_cannot_be_asked_is_no_verdict() {
+    let group = unique("unasked");
+    pair().source.create_topic(&group, 1, &[]);
+    oracle::set_group_offset(&pair().source.bootstrap(), &group, &group, 0, 0);
+    let selected = format!("  groups: {{ include: [{group}] }}\n");
+    let never_run = topology(&group, &[&group], &selected);
+    let diff = Files::new(&shared_clusters(), &[&never_run]).run(&["offsets", "diff"]);
+    assert_eq!((diff.code, diff.stdout.as_str()), (1, ""), "{}", diff.all());
+    assert!(diff.stderr.contains("offset-map.internal"), "{}", diff.all());
+    assert!(diff.stderr.contains("hint: "), "{}", diff.all());
+}
+
+#[test]
 fn a_position_that_the_daemon_has_not_written_yet_has_time_to_arrive() {
     let Pair { source, target } = pair();
     let (topic, group) = (unique("late"), unique("late"));

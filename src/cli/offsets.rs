@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use serde_json::Value;
 
 use self::positions::{
@@ -83,17 +83,18 @@ pub enum Command {
     /// Lines of topic,partition,offset for one --group, else of group,topic,partition,offset. Give that tool the same
     /// --group options: its --all-groups means those that exist on the target already. A position without a place on
     /// the target is left out; stderr says why. The exit code is 1 if that is one in a topic that the flow copies.
+    #[command(group = ArgGroup::new("which").required(true).args(["groups", "all_groups"]))]
     Export {
         /// The flow, such as 'seoul->busan' (mind the quotes) [default: the only one that selects the groups]
         #[arg(long, value_name = "FLOW")]
         flow: Option<String>,
 
         /// A consumer group; repeat the option for several
-        #[arg(long = "group", value_name = "GROUP", required_unless_present = "all_groups")]
+        #[arg(long = "group", value_name = "GROUP")]
         groups: Vec<String>,
 
         /// Every group that the flow selects
-        #[arg(long, conflicts_with = "groups")]
+        #[arg(long)]
         all_groups: bool,
     },
 }
@@ -101,7 +102,7 @@ pub enum Command {
 /// Does what was asked.
 ///
 /// # Errors
-/// When something of it cannot be told; the rest is printed all the same.
+/// When something of it cannot be told, or a verdict is negative; the rest is printed all the same.
 pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()> {
     match command {
         Command::List { flow, output } => list(config, &named(flows, flow.as_deref())?, output.format),
@@ -147,7 +148,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()>
     }
 }
 
-/// Without groups, all that the flow selects.
+/// Prints the positions of these groups for Kafka's tool; without any, of all that the flow selects.
 fn export(config: &Config, flows: &[FlowSpec], flow: Option<&str>, groups: &[String]) -> Outcome<()> {
     let (rows, mut complete) = match groups {
         [] => {
