@@ -11,6 +11,7 @@ use crate::kafka::groups;
 use crate::telemetry::LogFormat;
 use crate::topology::{self, FlowSpec, Topology};
 
+mod flows;
 mod import;
 mod offsets;
 mod plan;
@@ -31,7 +32,7 @@ pub enum ExitCode {
     Usage = 2,
     /// The drain deadline passed. Safe to start again.
     DrainDeadline = 3,
-    /// A verdict was negative. Kept for commands that judge.
+    /// A verdict was negative.
     Negative = 4,
 }
 
@@ -50,7 +51,7 @@ impl From<ExitCode> for std::process::ExitCode {
                   exactly once, and keeps the target's topics like the source's.\n\n\
                   A config file says how to connect. Topology files say what flows. Both are checked \
                   completely before any cluster is contacted.",
-    after_help = "Exit codes: 0 done, 1 failed while running, 2 usage or configuration, 3 drain deadline passed.\n\n\
+    after_help = "Exit codes: 0 done, 1 failed while running, 2 usage or configuration, 3 drain deadline passed, 4 a verdict was negative.\n\n\
                   First steps:\n  \
                   causeway reference                                        every key of both files\n  \
                   causeway validate --config c.yaml --topology t.yaml       check them, offline\n  \

@@ -1,20 +1,25 @@
 //! `causeway offsets`: where consumer groups of the source continue on the target, and the flow's own position.
 //! Asks the clusters; only `reset --execute` writes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use serde_json::Value;
 
-use self::positions::{Look, Place, Row, block, group_runs, look, offset_run, positions, read_maps};
+use self::positions::{
+    Look, Place, Row, block, group_runs, look, offset_run, positions, read_maps, selected_groups,
+};
+use super::flows::{named, one, told};
 use super::{ExitCode, Outcome, Output, OutputFormat, failed, print, usage};
 use crate::config::Config;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Result, Side};
 use crate::kafka::TopicPartition;
 use crate::kafka::groups::GroupProcess;
 use crate::topology::FlowSpec;
 
+mod diff;
 mod positions;
 mod reset;
 
@@ -56,17 +61,44 @@ pub enum Command {
         output: Output,
     },
 
-    /// Print a group's positions on the target as kafka-consumer-groups --reset-offsets --from-file reads them
+    /// Hold the groups' positions on the target against what they should be; exit code 4 if one differs
     ///
-    /// Lines of topic,partition,offset. A position without a place on the target is left out; stderr says why.
-    Export {
-        /// The flow, such as 'seoul->busan' (mind the quotes) [default: the only one that selects the group]
+    /// A position differs if it is behind (records would be read again) or ahead (records would be skipped), if it is
+    /// missing, or if the offset map has no answer. No difference: a group with members on the target, a position held
+    /// at the replicated end because the source group is ahead of it, and a position that only the target has. Where the
+    /// daemon writes positions, one that is behind or missing has two intervals of offset_sync to arrive. The table
+    /// leaves out what is equal. The exit code is 1 if something could not be asked.
+    Diff {
+        /// Only this flow, such as 'seoul->busan' (mind the quotes) [default: every flow]
         #[arg(long, value_name = "FLOW")]
         flow: Option<String>,
 
-        /// The consumer group
+        /// Only this consumer group; repeat the option for several [default: all that the flow selects]
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Print positions on the target as kafka-consumer-groups --reset-offsets --from-file reads them
+    ///
+    /// Lines of topic,partition,offset for one --group, else of group,topic,partition,offset. Give that tool the same
+    /// --group options: its --all-groups means those that exist on the target already. A position without a place on
+    /// the target is left out; stderr says why. The exit code is 1 if that is one in a topic that the flow copies.
+    #[command(group = ArgGroup::new("which").required(true).args(["groups", "all_groups"]))]
+    Export {
+        /// The flow, such as 'seoul->busan' (mind the quotes) [default: the only one that selects the groups]
+        #[arg(long, value_name = "FLOW")]
+        flow: Option<String>,
+
+        /// A consumer group; repeat the option for several
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+
+        /// Every group that the flow selects
         #[arg(long)]
-        group: String,
+        all_groups: bool,
     },
 
     /// Move the position of a flow that does not run
@@ -80,7 +112,7 @@ pub enum Command {
 /// Does what was asked.
 ///
 /// # Errors
-/// When something of it cannot be told; the rest is printed all the same.
+/// When something of it cannot be told, or a verdict is negative; the rest is printed all the same.
 pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()> {
     match command {
         Command::List { flow, output } => list(config, &named(flows, flow.as_deref())?, output.format),
@@ -90,8 +122,9 @@ pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()>
             output,
             ..
         } => {
-            let flow = of_group(flows, flow.as_deref(), &group)?;
-            let (rows, complete) = rows_of(config, flow, &group)?;
+            let groups = [group];
+            let flow = of_groups(flows, flow.as_deref(), &groups)?;
+            let (rows, complete) = rows_of(config, flow, &groups)?;
             print(&match output.format {
                 OutputFormat::Table => block(flow, &group_runs(&rows), rows.len()),
                 OutputFormat::Json => super::json(&rows.iter().map(|row| row.json(flow)).collect()),
@@ -119,103 +152,90 @@ pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()>
         // The arguments refuse this.
         Command::Translate { .. } => Err(usage("give --group, or --topic, --partition and --offset")),
         Command::Reset(arguments) => reset::run(config, flows, &arguments),
-        Command::Export { flow, group } => {
-            let flow = of_group(flows, flow.as_deref(), &group)?;
-            let (rows, _) = rows_of(config, flow, &group)?;
-            for row in &rows {
-                if let Some(remark) = row.place.remark() {
-                    eprintln!("{remark}");
-                }
-            }
-            print(&rows.iter().filter_map(|row| row.place.csv()).collect::<String>())?;
-            verdict(rows.iter().all(|row| !row.place.is_missed()))
+        Command::Diff { flow, groups, output } => {
+            diff(config, &named(flows, flow.as_deref())?, &groups, output.format)
         }
+        Command::Export { flow, groups, .. } => export(config, flows, flow.as_deref(), &groups),
     }
+}
+
+/// Prints the positions of these groups for Kafka's tool; without any, of all that the flow selects.
+fn export(config: &Config, flows: &[FlowSpec], flow: Option<&str>, groups: &[String]) -> Outcome<()> {
+    let (rows, mut complete) = match groups {
+        [] => {
+            let flow = one(flows, flow, "the groups", |_| true)?;
+            let process = Arc::new(GroupProcess::new());
+            let look = look_at_all(config, flow, &process).map_err(|error| told(flow, error))?;
+            told_rows(flow, look)
+        }
+        groups => {
+            let flow = of_groups(flows, flow, groups)?;
+            rows_of(config, flow, groups)?
+        }
+    };
+    if rows.is_empty() && complete {
+        return Err(failed("no selected group has positions on the source"));
+    }
+    // Kafka's tool goes by the number of --group options too.
+    let with_group = groups.len() != 1;
+    let mut lines = String::new();
+    for row in &rows {
+        if with_group && row.group.contains('\n') {
+            failed(format_args!(
+                "left out: {:?}: a line break has no place in the file",
+                row.group
+            ));
+            complete = false;
+            continue;
+        }
+        if let Some(remark) = row.place.remark() {
+            match with_group {
+                true => eprintln!("{}: {remark}", row.group),
+                false => eprintln!("{remark}"),
+            }
+        }
+        complete &= !row.place.is_missed();
+        lines += &match with_group {
+            true => row.csv(),
+            false => row.place.csv(),
+        }
+        .unwrap_or_default();
+    }
+    print(&lines)?;
+    verdict(complete)
 }
 
 fn verdict(complete: bool) -> Outcome<()> {
     if complete { Ok(()) } else { Err(ExitCode::Failed) }
 }
 
-/// Says what went wrong with a flow.
-fn told(flow: &FlowSpec, error: Error) -> ExitCode {
-    failed(format_args!(
-        "{} {}: {error}\n  hint: {}",
-        flow.id.topology,
-        flow.id,
-        error.code.page().advice
-    ))
+fn of_groups<'a>(flows: &'a [FlowSpec], name: Option<&str>, groups: &[String]) -> Outcome<&'a FlowSpec> {
+    let selects = |flow: &FlowSpec| groups.iter().all(|group| flow.groups.matches(group));
+    let noun = if groups.len() == 1 { "group" } else { "groups" };
+    one(flows, name, &format!("{noun} {}", groups.join(", ")), selects)
 }
 
-/// The flows of this name; all without one.
-fn named<'a>(flows: &'a [FlowSpec], name: Option<&str>) -> Outcome<Vec<&'a FlowSpec>> {
-    let fits: Vec<_> = flows
-        .iter()
-        .filter(|flow| name.is_none_or(|name| flow.id.to_string() == name))
-        .collect();
-    match (name, fits.is_empty()) {
-        (Some(name), true) => Err(usage(format_args!(
-            "no flow {name}; there is {}",
-            names(flows.iter())
-        ))),
-        _ => Ok(fits),
-    }
-}
-
-/// The one flow that is meant: of several of this name, the only one that `selects` what is asked for.
-fn one<'a>(
-    flows: &'a [FlowSpec],
-    name: Option<&str>,
-    what: &str,
-    selects: impl Fn(&FlowSpec) -> bool,
-) -> Outcome<&'a FlowSpec> {
-    let all = named(flows, name)?;
-    if let [only] = all[..] {
-        return Ok(only);
-    }
-    let fits: Vec<_> = all.iter().copied().filter(|flow| selects(flow)).collect();
-    match fits[..] {
-        [only] => Ok(only),
-        [] => Err(usage(format_args!(
-            "no flow selects {what}: give --flow, one of {}",
-            names(all.into_iter())
-        ))),
-        _ => Err(usage(format_args!(
-            "several flows select {what}: give --flow, or one --topology: {}",
-            names(fits.into_iter())
-        ))),
-    }
-}
-
-fn of_group<'a>(flows: &'a [FlowSpec], name: Option<&str>, group: &str) -> Outcome<&'a FlowSpec> {
-    let selects = |flow: &FlowSpec| flow.groups.matches(group);
-    one(flows, name, &format!("group {group}"), selects)
-}
-
-/// `korea-dr seoul->busan, korea-dr busan->seoul`
-fn names<'a>(flows: impl Iterator<Item = &'a FlowSpec>) -> String {
-    let names: Vec<_> = flows
-        .map(|flow| format!("{} {}", flow.id.topology, flow.id))
-        .collect();
-    names.join(", ")
+/// Asks about several flows at once: a cluster that does not answer costs its timeout only once.
+fn of_each<T: Send>(
+    flows: &[&FlowSpec],
+    ask: impl Fn(&FlowSpec, &Arc<GroupProcess>) -> Result<T> + Sync,
+) -> Vec<Result<T>> {
+    let process = Arc::new(GroupProcess::new());
+    thread::scope(|scope| {
+        let asked: Vec<_> = flows
+            .iter()
+            .map(|flow| scope.spawn(|| ask(flow, &process)))
+            .collect();
+        let panicked = |_| Err(Error::new(Code::Panicked, "causeway offsets"));
+        asked
+            .into_iter()
+            .map(|asked| asked.join().unwrap_or_else(panicked))
+            .collect()
+    })
 }
 
 fn list(config: &Config, flows: &[&FlowSpec], format: OutputFormat) -> Outcome<()> {
-    let process = Arc::new(GroupProcess::new());
-    // All at once: a cluster that does not answer costs its timeout only once.
-    let looks: Vec<crate::error::Result<Look>> = thread::scope(|scope| {
-        let looks: Vec<_> = flows
-            .iter()
-            .map(|flow| scope.spawn(|| look(config, flow, None, Arc::clone(&process))))
-            .collect();
-        looks
-            .into_iter()
-            .map(|look| {
-                look.join()
-                    .unwrap_or_else(|_| Err(Error::new(Code::Panicked, "offsets list")))
-            })
-            .collect()
-    });
+    let looks = of_each(flows, |flow, process| look_at_all(config, flow, process));
     let mut complete = true;
     let mut text = String::new();
     let mut values: Vec<Value> = vec![];
@@ -226,12 +246,10 @@ fn list(config: &Config, flows: &[&FlowSpec], format: OutputFormat) -> Outcome<(
                 complete = false;
             }
             Ok(look) => {
-                for error in look.errors {
-                    told(flow, error);
-                    complete = false;
-                }
-                text += &block(flow, &positions(&look.rows), look.rows.len());
-                values.extend(look.rows.iter().map(|row| row.json(flow)));
+                let (rows, asked) = told_rows(flow, look);
+                complete &= asked;
+                text += &block(flow, &positions(&rows), rows.len());
+                values.extend(rows.iter().map(|row| row.json(flow)));
             }
         }
     }
@@ -242,29 +260,114 @@ fn list(config: &Config, flows: &[&FlowSpec], format: OutputFormat) -> Outcome<(
     verdict(complete)
 }
 
-/// The rows of one group, which must have some, and whether nothing is missing.
-fn rows_of(config: &Config, flow: &FlowSpec, group: &str) -> Outcome<(Vec<Row>, bool)> {
+fn diff(config: &Config, flows: &[&FlowSpec], groups: &[String], format: OutputFormat) -> Outcome<()> {
+    // Of several flows those that select a group are meant.
+    let selects = |flow: &FlowSpec, group: &&String| flows.len() == 1 || flow.groups.matches(group);
+    let fits: Vec<&FlowSpec> = flows
+        .iter()
+        .copied()
+        .filter(|flow| groups.is_empty() || groups.iter().any(|group| selects(flow, &group)))
+        .collect();
+    if fits.is_empty() {
+        return Err(usage(format_args!("no flow selects {}", groups.join(", "))));
+    }
+    let compared = of_each(&fits, |flow, process| {
+        let groups: Vec<_> = groups
+            .iter()
+            .filter(|group| selects(flow, group))
+            .cloned()
+            .collect();
+        diff::diff(config, flow, &groups, process)
+    });
+    let (mut complete, mut differs) = (true, false);
+    let mut found = BTreeSet::new();
+    let mut text = String::new();
+    let mut values: Vec<Value> = vec![];
+    for (flow, compared) in fits.iter().zip(compared) {
+        match compared {
+            Err(error) => {
+                told(flow, error);
+                complete = false;
+            }
+            Ok((compared, errors)) => {
+                for error in errors {
+                    told(flow, error);
+                    complete = false;
+                }
+                text += &diff::block(flow, &compared);
+                values.extend(compared.iter().map(|it| it.json(flow)));
+                differs |= compared.iter().any(|it| it.verdict.is_negative());
+                found.extend(compared.into_iter().map(|it| it.group));
+            }
+        }
+    }
+    print(&match format {
+        OutputFormat::Table => text,
+        OutputFormat::Json => super::json(&Value::Array(values)),
+    })?;
+    if complete {
+        for group in groups.iter().filter(|group| !found.contains(*group)) {
+            failed(format_args!(
+                "group {group} has no positions in topics that are copied"
+            ));
+            complete = false;
+        }
+    }
+    match (complete, differs) {
+        (false, _) => Err(ExitCode::Failed),
+        (true, true) => Err(ExitCode::Negative),
+        (true, false) => Ok(()),
+    }
+}
+
+/// Looks at every group that the flow selects.
+fn look_at_all(config: &Config, flow: &FlowSpec, process: &Arc<GroupProcess>) -> Result<Look> {
+    let (listed, unheard) = selected_groups(config, flow, Side::Source)?;
+    let groups: Vec<_> = listed.into_iter().map(|it| it.group).collect();
+    let mut look = look(config, flow, &groups, process)?;
+    look.errors.extend(unheard);
+    Ok(look)
+}
+
+/// The rows of groups, of which each must have some, and whether nothing is missing.
+fn rows_of(config: &Config, flow: &FlowSpec, groups: &[String]) -> Outcome<(Vec<Row>, bool)> {
     let process = Arc::new(GroupProcess::new());
-    let look = look(config, flow, Some(group), process).map_err(|error| told(flow, error))?;
+    let look = look(config, flow, groups, &process).map_err(|error| told(flow, error))?;
+    let (rows, mut complete) = told_rows(flow, look);
+    if complete {
+        for group in groups {
+            if !rows.iter().any(|row| row.group == *group) {
+                failed(format_args!(
+                    "group {group} has no positions on {}",
+                    flow.id.source
+                ));
+                complete = false;
+            }
+        }
+    }
+    match rows.is_empty() {
+        true => Err(ExitCode::Failed),
+        false => Ok((rows, complete)),
+    }
+}
+
+/// The rows, and whether everything could be asked; says what could not.
+fn told_rows(flow: &FlowSpec, look: Look) -> (Vec<Row>, bool) {
     let complete = look.errors.is_empty();
     for error in look.errors {
         told(flow, error);
     }
-    match (look.rows.is_empty(), complete) {
-        (true, true) => Err(failed(format_args!(
-            "group {group} has no positions on {}",
-            flow.id.source
-        ))),
-        (true, false) => Err(ExitCode::Failed),
-        (false, _) => Ok((look.rows, complete)),
-    }
+    (look.rows, complete)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::Path;
 
     use super::*;
+    use crate::kafka::groups::Commit;
+    use crate::offset_map::{PartitionMap, Run, Segment};
 
     /// Both directions of the example, which renames topics and selects `orders.*` and `payments`.
     pub fn flows() -> Vec<FlowSpec> {
@@ -273,6 +376,31 @@ mod tests {
         let (_, topologies) = crate::topology::load(&path("config/local.yaml"), &[topology], &|_| None)
             .expect("an example without mistakes");
         topologies.into_iter().flat_map(|it| it.flows).collect()
+    }
+
+    /// `seoul->busan`, and a map of `orders-0` that knows of 100..103 → 40, 104..106 → 44, covered to 107.
+    pub fn copied() -> (FlowSpec, BTreeMap<TopicPartition, PartitionMap>) {
+        let flow = one(&flows(), Some("seoul->busan"), "it", |_| true)
+            .expect("it is there")
+            .clone();
+        let run = |source, target, length| Run {
+            source,
+            target,
+            length,
+        };
+        let partition = TopicPartition::new("orders", 0);
+        let mut map = PartitionMap::new(partition.clone());
+        let segment = Segment::new(0, (100, 40), 107, false, &[run(100, 40, 3), run(104, 44, 2)]);
+        map.apply(&segment.key(&partition), Some((segment, 0)));
+        (flow, [(partition, map)].into())
+    }
+
+    pub fn commit(offset: i64) -> Commit {
+        Commit {
+            offset,
+            leader_epoch: None,
+            metadata: String::new(),
+        }
     }
 
     #[test]

@@ -615,7 +615,11 @@ pub fn records(
     for it in &plan.partitions {
         let partition = &it.change.partition;
         let of = records.entry(flow.task_of(partition)).or_default();
-        of.extend(it.segments.iter().map(|segment| segment_record(partition, segment)));
+        of.extend(
+            it.segments
+                .iter()
+                .map(|segment| segment_record(partition, segment)),
+        );
         if let (Some(mirror), Some(_)) = (&mirror, it.last) {
             let next = Source(NextOffset(it.change.after.next_source_offset));
             of.extend(mirror.record(partition, next));
@@ -631,13 +635,31 @@ mod tests {
 
     #[test]
     fn a_sync_is_true_until_mm2_or_the_target_goes_back() {
-        assert_eq!(true_syncs(&[(0, 0), (10, 12), (20, 25)], 26), [(0, 0), (10, 12), (20, 25)]);
-        assert_eq!(true_syncs(&[(0, 0), (10, 12), (20, 25), (10, 30), (11, 31)], 40), [(0, 0), (10, 30), (11, 31)]);
-        assert_eq!(true_syncs(&[(0, 0), (10, 12), (20, 3)], 40), [(20, 3)], "the target was emptied");
-        assert_eq!(true_syncs(&[(0, 0), (10, 12)], 12), [(0, 0)], "the target lost its end");
+        assert_eq!(
+            true_syncs(&[(0, 0), (10, 12), (20, 25)], 26),
+            [(0, 0), (10, 12), (20, 25)]
+        );
+        assert_eq!(
+            true_syncs(&[(0, 0), (10, 12), (20, 25), (10, 30), (11, 31)], 40),
+            [(0, 0), (10, 30), (11, 31)]
+        );
+        assert_eq!(
+            true_syncs(&[(0, 0), (10, 12), (20, 3)], 40),
+            [(20, 3)],
+            "the target was emptied"
+        );
+        assert_eq!(
+            true_syncs(&[(0, 0), (10, 12)], 12),
+            [(0, 0)],
+            "the target lost its end"
+        );
         let many: Vec<Copied> = (0..10_000).map(|at| (at, at)).collect();
         let few = true_syncs(&many, 20_000);
-        assert!(few.len() <= SYNCS && few.last() == Some(&(9_999, 9_999)), "{}", few.len());
+        assert!(
+            few.len() <= SYNCS && few.last() == Some(&(9_999, 9_999)),
+            "{}",
+            few.len()
+        );
     }
 
     #[test]
@@ -649,11 +671,22 @@ mod tests {
             map.apply(&segment.key(&partition), Some((segment, 0)));
         }
         let target = |position| map.translate(position).target();
-        assert_eq!([100, 101, 102, 103, 104].map(target), [210, 211, 212, 212, 213].map(Some));
+        assert_eq!(
+            [100, 101, 102, 103, 104].map(target),
+            [210, 211, 212, 212, 213].map(Some)
+        );
         assert!(matches!(map.translate(103), Translation::Exact { .. }));
         assert_eq!(target(60), Some(130));
         // Behind a sync its copy's next offset is safe, and how much is read again is bounded.
-        assert!(matches!(map.translate(99), Translation::Bound { target: 131, .. }), "{:?}", map.translate(99));
-        assert!(matches!(map.translate(5), Translation::TooOld { .. }), "{:?}", map.translate(5));
+        assert!(
+            matches!(map.translate(99), Translation::Bound { target: 131, .. }),
+            "{:?}",
+            map.translate(99)
+        );
+        assert!(
+            matches!(map.translate(5), Translation::TooOld { .. }),
+            "{:?}",
+            map.translate(5)
+        );
     }
 }

@@ -338,6 +338,35 @@ impl Cluster {
             .expect("a cluster has a process from its start on"))
     }
 
+    /// What Kafka's own `kafka-consumer-groups.sh` prints.
+    pub fn consumer_groups(&self, arguments: &[&str]) -> String {
+        let mut java = Command::new("java");
+        java.args([
+            "-XX:+UseSerialGC",
+            "-Xshare:auto",
+            "-Dfile.encoding=UTF-8",
+            "-Dstdout.encoding=UTF-8",
+        ])
+        .arg("-cp")
+        .arg(classpath())
+        .arg("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand")
+        .args(["--bootstrap-server", &self.bootstrap()])
+        .args(arguments)
+        // Java takes the encoding of arguments from here.
+        .env("LC_ALL", "C.UTF-8");
+        let output = java.output().expect("java starts");
+        let (stdout, stderr) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        // The tool tells of some failures in its output only.
+        assert!(
+            output.status.success() && !stdout.contains("Error: "),
+            "{arguments:?}\n{stdout}\n{stderr}"
+        );
+        stdout.into_owned()
+    }
+
     /// [`oracle::create_topic`] here.
     pub fn create_topic(&self, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
         oracle::create_topic(&self.bootstrap(), topic, partitions, configs);

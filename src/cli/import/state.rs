@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::flows::{one, told};
 use super::super::table::{count, table};
-use super::super::{ExitCode, Outcome, Output, OutputFormat, failed, json, print};
+use super::super::{Outcome, Output, OutputFormat, failed, json, print};
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::flow::audit::{Deed, login};
@@ -47,7 +47,10 @@ pub struct Mm2State {
 pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outcome<()> {
     let spec = one(flows, arguments.flow.as_deref(), "all that", |_| true)?;
     let told = |error: Error| told(spec, error);
-    let (source, target) = (&config.clusters[&spec.id.source], &config.clusters[&spec.id.target]);
+    let (source, target) = (
+        &config.clusters[&spec.id.source],
+        &config.clusters[&spec.id.target],
+    );
     let mut flow = StoppedFlow::find(spec, source, target, CLIENT_ID).map_err(told)?;
     let seat = match arguments.execute {
         true => WORKER_SEAT,
@@ -68,7 +71,11 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
     if arguments.execute {
         let members = flow.members().map_err(told)?;
         if !members.is_empty() {
-            return Err(failed(format_args!("{} runs: {}; stop it first", spec.id, members.join(", "))));
+            return Err(failed(format_args!(
+                "{} runs: {}; stop it first",
+                spec.id,
+                members.join(", ")
+            )));
         }
         if let Some(tasks) = left.exactly_once {
             // Whatever still hangs on to the past ends here; then the positions are final.
@@ -119,9 +126,20 @@ fn as_text(spec: &FlowSpec, plan: &Plan, stored: bool) -> String {
         true => format!("{partitions} taken over; start the flow with causeway run"),
         false => format!("{partitions} would be taken over; nothing was stored, give --execute"),
     };
-    let header = ["PARTITION", "STORED BY MM2", "GOES ON AT", "SOURCE HAS", "COPIED BEYOND"];
+    let header = [
+        "PARTITION",
+        "STORED BY MM2",
+        "GOES ON AT",
+        "SOURCE HAS",
+        "COPIED BEYOND",
+    ];
     let rows: Vec<_> = plan.partitions.iter().map(cells).collect();
-    format!("{} {}: {summary}\n{}", spec.id.topology, spec.id, table(2, header, &rows))
+    format!(
+        "{} {}: {summary}\n{}",
+        spec.id.topology,
+        spec.id,
+        table(2, header, &rows)
+    )
 }
 
 fn cells(it: &TakenOver) -> [String; 5] {

@@ -1,6 +1,7 @@
 //! Where a group's positions continue on the target: asks both clusters, reads the offset map, translates.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,9 @@ use crate::config::Config;
 use crate::error::{Code, Error, Result, Side};
 use crate::flow::map_reader::MapReader;
 use crate::kafka::TopicPartition;
-use crate::kafka::admin::Admin;
+use crate::kafka::admin::{Admin, GroupListing};
 use crate::kafka::client::ClusterConnection;
-use crate::kafka::groups::{Commit, GroupProcess, Groups};
+use crate::kafka::groups::{Commit, GroupProcess, Groups, Read};
 use crate::offset_map::{PartitionMap, Run, Translation};
 use crate::topology::FlowSpec;
 
@@ -25,64 +26,93 @@ const LOOK: Duration = Duration::from_secs(1);
 
 pub const CLIENT_ID: &str = "causeway-offsets";
 
-/// What one flow's clusters say.
+/// What one flow's clusters say of some groups.
 pub struct Look {
     pub rows: Vec<Row>,
+    /// The groups' positions on the target, also those that nothing on the source corresponds to; none of a group
+    /// that cannot be told.
+    pub on_target: BTreeMap<String, BTreeMap<TopicPartition, Commit>>,
+    /// Groups whose positions on the source cannot be told.
+    pub untold: BTreeSet<String>,
+    /// Every partition that the flow has copied from.
+    pub copied: Vec<TopicPartition>,
     /// About single groups and brokers.
     pub errors: Vec<Error>,
 }
 
-/// Looks at one group, or at all that the flow selects.
+/// Looks at these groups.
 pub fn look(
     config: &Config,
     flow: &FlowSpec,
-    group: Option<&str>,
-    process: Arc<GroupProcess>,
+    groups: &[String],
+    process: &Arc<GroupProcess>,
 ) -> Result<Look> {
-    let (source, target) = (
-        &config.clusters[&flow.id.source],
-        &config.clusters[&flow.id.target],
-    );
-    let mut errors = vec![];
-    let groups = match group {
-        Some(group) => vec![group.to_owned()],
-        None => {
-            let (listed, unheard) = Admin::new(source, CLIENT_ID, Side::Source)?.list_groups(PATIENCE)?;
-            errors.extend(unheard);
-            let selected = listed
-                .into_iter()
-                .map(|it| it.group)
-                .filter(|it| flow.groups.matches(it));
-            selected.collect()
-        }
-    };
-    let ask = |process, cluster: &ClusterConnection, side| {
-        Groups::new(process, cluster.clone(), CLIENT_ID, side).committed(&groups, PATIENCE)
-    };
-    // Before the map is read: what the groups have read has more time to be copied.
-    let on_source = ask(Arc::clone(&process), source, Side::Source)?;
-    let on_target = ask(process, target, Side::Target)?;
+    // A daemon may write positions between the questions. In this order they can only look older than they are: on
+    // the target than on the source, on the source than in the map.
+    let on_target = positions_on(config, flow, Side::Target, groups, process)?;
+    let on_source = positions_on(config, flow, Side::Source, groups, process)?;
     let maps = read_maps(config, flow)?;
-    let mut rows = vec![];
-    for (group, committed) in on_source {
-        let committed = match committed {
-            Ok(committed) => committed,
-            Err(error) => {
-                errors.push(error);
-                continue;
-            }
-        };
-        let now = match on_target.get(&group) {
-            Some(Ok(now)) => Some(now),
-            Some(Err(error)) => {
-                errors.push(error.clone());
-                None
-            }
-            None => None,
-        };
-        rows.extend(rows_of_group(flow, maps.maps(), &group, committed, now));
+    let mut look = Look {
+        rows: vec![],
+        on_target: BTreeMap::new(),
+        untold: BTreeSet::new(),
+        copied: maps.maps().keys().cloned().collect(),
+        errors: vec![],
+    };
+    for (group, now) in on_target {
+        match now {
+            Ok(now) => drop(look.on_target.insert(group, now)),
+            Err(error) => look.errors.push(error),
+        }
     }
-    Ok(Look { rows, errors })
+    for (group, committed) in on_source {
+        match committed {
+            Ok(committed) => {
+                let now = look.on_target.get(&group);
+                let rows = rows_of_group(flow, maps.maps(), &group, committed, now);
+                look.rows.extend(rows);
+            }
+            Err(error) => {
+                look.errors.push(error);
+                look.untold.insert(group);
+            }
+        }
+    }
+    Ok(look)
+}
+
+/// The positions of groups on one side of the flow.
+pub fn positions_on(
+    config: &Config,
+    flow: &FlowSpec,
+    side: Side,
+    groups: &[String],
+    process: &Arc<GroupProcess>,
+) -> Result<Read> {
+    if groups.is_empty() {
+        return Ok(Read::new());
+    }
+    let cluster = cluster(config, flow, side).clone();
+    Groups::new(Arc::clone(process), cluster, CLIENT_ID, side).committed(groups, PATIENCE)
+}
+
+/// The groups on one side of the flow that it selects, and what single brokers could not tell.
+pub fn selected_groups(
+    config: &Config,
+    flow: &FlowSpec,
+    side: Side,
+) -> Result<(Vec<GroupListing>, Vec<Error>)> {
+    let admin = Admin::new(cluster(config, flow, side), CLIENT_ID, side)?;
+    let (mut listed, unheard) = admin.list_groups(PATIENCE)?;
+    listed.retain(|it| flow.groups.matches(&it.group));
+    Ok((listed, unheard))
+}
+
+fn cluster<'a>(config: &'a Config, flow: &FlowSpec, side: Side) -> &'a ClusterConnection {
+    match side {
+        Side::Source => &config.clusters[&flow.id.source],
+        Side::Target => &config.clusters[&flow.id.target],
+    }
 }
 
 pub fn read_maps(config: &Config, flow: &FlowSpec) -> Result<MapReader> {
@@ -109,12 +139,12 @@ pub fn read_maps(config: &Config, flow: &FlowSpec) -> Result<MapReader> {
 /// A source position and its place on the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    source: TopicPartition,
-    position: i64,
+    pub source: TopicPartition,
+    pub position: i64,
     /// The topic's name on the target.
-    remote: String,
+    pub remote: String,
     /// `None`: the flow does not copy the topic.
-    translation: Option<Translation>,
+    pub translation: Option<Translation>,
 }
 
 impl Place {
@@ -162,7 +192,7 @@ impl Place {
     }
 
     /// What people get.
-    fn how(&self) -> String {
+    pub fn how(&self) -> String {
         match self.translation {
             Some(Translation::Exact { .. }) => "exact".to_owned(),
             Some(Translation::Bound { reread, .. }) => {
@@ -194,16 +224,11 @@ impl Place {
         }
     }
 
-    /// `topic,partition,offset` as `kafka-consumer-groups --export` writes it: Jackson's CSV quotes what is longer
-    /// than 24 characters, and no character of a topic's name needs quotes.
+    /// `topic,partition,offset` as `kafka-consumer-groups --export` writes it (`CsvUtils` of Kafka's tools).
     pub fn csv(&self) -> Option<String> {
-        let quote = if 24 < self.remote.len() { "\"" } else { "" };
-        self.target().map(|target| {
-            format!(
-                "{quote}{}{quote},{},{target}\n",
-                self.remote, self.source.partition
-            )
-        })
+        let (topic, partition) = (csv_text(&self.remote), self.source.partition);
+        self.target()
+            .map(|target| format!("{topic},{partition},{target}\n"))
     }
 
     pub fn json(&self, flow: &FlowSpec) -> Value {
@@ -268,24 +293,46 @@ pub enum Now {
     Unknown,
 }
 
+impl Now {
+    pub fn json(self) -> Value {
+        match self {
+            Self::At(offset) => offset.into(),
+            Self::None => Value::Null,
+            Self::Unknown => "unknown".into(),
+        }
+    }
+
+    pub fn cell(self) -> String {
+        match self {
+            Self::At(offset) => offset.to_string(),
+            Self::None => "none".to_owned(),
+            Self::Unknown => "unknown".to_owned(),
+        }
+    }
+}
+
 impl Row {
     pub fn json(&self, flow: &FlowSpec) -> Value {
         let mut value = self.place.json(flow);
         value["group"] = self.group.as_str().into();
-        value["target_group_offset"] = match self.now {
-            Now::At(offset) => offset.into(),
-            Now::None => Value::Null,
-            Now::Unknown => "unknown".into(),
-        };
+        value["target_group_offset"] = self.now.json();
         value
     }
 
-    fn now_cell(&self) -> String {
-        match self.now {
-            Now::At(offset) => offset.to_string(),
-            Now::None => "none".to_owned(),
-            Now::Unknown => "unknown".to_owned(),
-        }
+    /// `group,topic,partition,offset`, which that tool writes and reads for several groups.
+    pub fn csv(&self) -> Option<String> {
+        let group = csv_text(&self.group);
+        self.place.csv().map(|place| format!("{group},{place}"))
+    }
+}
+
+/// A text as Jackson's CSV writes it: quoted when it is longer than 24 UTF-16 units, or has a character up to the
+/// comma, as no topic has.
+fn csv_text(text: &str) -> Cow<'_, str> {
+    let plain = text.encode_utf16().count() <= 24 && text.chars().all(|c| ',' < c);
+    match plain {
+        true => text.into(),
+        false => format!("\"{}\"", text.replace('"', "\"\"")).into(),
     }
 }
 
@@ -333,7 +380,7 @@ pub fn positions(rows: &[Row]) -> String {
     let cells = rows.iter().map(|row| {
         let [partition, position, remote, target, how] = row.place.cells();
         let group = row.group.clone();
-        [group, partition, position, remote, target, how, row.now_cell()]
+        [group, partition, position, remote, target, how, row.now.cell()]
     });
     match rows.is_empty() {
         true => String::new(),
@@ -353,7 +400,7 @@ pub fn group_runs(rows: &[Row]) -> String {
     ];
     let cells = rows.iter().map(|row| {
         let [partition, position, remote, target, how] = row.place.cells();
-        let (now, run) = (row.now_cell(), row.place.run_cell());
+        let (now, run) = (row.now.cell(), row.place.run_cell());
         [partition, position, remote, target, how, now, run]
     });
     table(2, header, &cells.collect::<Vec<_>>())
@@ -372,26 +419,7 @@ pub fn offset_run(place: &Place) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::offsets::one;
-    use crate::cli::offsets::tests::flows;
-    use crate::offset_map::Segment;
-
-    /// `seoul->busan`, and a map of `orders-0` that knows of 100..103 → 40, 104..106 → 44, covered to 107.
-    fn copied() -> (FlowSpec, BTreeMap<TopicPartition, PartitionMap>) {
-        let flow = one(&flows(), Some("seoul->busan"), "it", |_| true)
-            .expect("it is there")
-            .clone();
-        let run = |source, target, length| Run {
-            source,
-            target,
-            length,
-        };
-        let partition = TopicPartition::new("orders", 0);
-        let mut map = PartitionMap::new(partition.clone());
-        let segment = Segment::new(0, (100, 40), 107, false, &[run(100, 40, 3), run(104, 44, 2)]);
-        map.apply(&segment.key(&partition), Some((segment, 0)));
-        (flow, [(partition, map)].into())
-    }
+    use crate::cli::offsets::tests::{commit, copied};
 
     fn rows(now: Option<&BTreeMap<TopicPartition, Commit>>) -> Vec<Row> {
         let (flow, maps) = copied();
@@ -400,14 +428,6 @@ mod tests {
         };
         let positions = [("orders", 0, 103), ("orders", 1, 5), ("private", 0, 7)];
         rows_of_group(&flow, &maps, "shop", positions.map(at).into(), now)
-    }
-
-    fn commit(offset: i64) -> Commit {
-        Commit {
-            offset,
-            leader_epoch: None,
-            metadata: String::new(),
-        }
     }
 
     #[test]
@@ -431,7 +451,7 @@ mod tests {
 
     #[test]
     fn what_the_target_does_not_tell_is_neither_a_position_nor_none() {
-        assert!(rows(None).iter().all(|row| row.now_cell() == "unknown"));
+        assert!(rows(None).iter().all(|row| row.now.cell() == "unknown"));
         let (flow, _) = copied();
         assert_eq!(rows(None)[0].json(&flow)["target_group_offset"], "unknown");
     }
@@ -455,6 +475,24 @@ mod tests {
         });
         assert_eq!(place.how(), "at most 2 offsets read again");
         assert_eq!(place.json(&flow)["reread"], 2);
+    }
+
+    #[test]
+    fn texts_are_quoted_as_jackson_does() {
+        for (text, csv) in [
+            ("a-group.of_24_characters", "a-group.of_24_characters"),
+            ("a-group.of_25.characters_", "\"a-group.of_25.characters_\""),
+            ("two words", "\"two words\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("한국", "한국"),
+            // Twelve characters beyond the 16 bits of Java's are 24.
+            ("😀😀😀😀😀😀😀😀😀😀😀😀", "😀😀😀😀😀😀😀😀😀😀😀😀"),
+            ("😀😀😀😀😀😀😀😀😀😀😀😀x", "\"😀😀😀😀😀😀😀😀😀😀😀😀x\""),
+        ] {
+            assert_eq!(csv_text(text), csv);
+        }
+        let rows = rows(None);
+        assert_eq!(rows[0].csv().as_deref(), Some("shop,seoul.orders,0,44\n"));
     }
 
     #[test]

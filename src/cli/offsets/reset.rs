@@ -7,10 +7,10 @@ use clap::{ArgGroup, Args};
 use jiff::{Span, SpanRelativeTo, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Value, json};
 
+use super::super::flows::{one, told};
 use super::super::table::{count, table};
 use super::super::{ExitCode, Outcome, Output, OutputFormat, failed, json, print, usage};
 use super::positions::{CLIENT_ID, PATIENCE};
-use super::{one, told};
 use crate::config::Config;
 use crate::error::Error;
 use crate::flow::audit::{Deed, login};
