@@ -90,6 +90,11 @@ fn ran(mut command: Command) -> Ran {
 }
 
 impl Ran {
+    /// How long it took.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
     /// Its data.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))

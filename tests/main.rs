@@ -17,4 +17,5 @@ mod positions;
 mod replication;
 mod resets;
 mod security;
+mod takeover;
 mod tidy;

@@ -9,8 +9,11 @@ use crate::replication::{SOON, daemon, partition, topology, wait_until_copied};
 
 const COMMITTED: Isolation = Isolation::ReadCommitted;
 
+/// Key and value.
+type Content = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// Keys and values of a partition from an offset on.
-fn content(records: &[OracleRecord], number: i32, from: i64) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+fn content(records: &[OracleRecord], number: i32, from: i64) -> Vec<Content> {
     let of = records
         .iter()
         .filter(|it| it.partition == number && from <= it.offset);

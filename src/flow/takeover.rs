@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
 use serde_json::Value;
@@ -27,6 +27,8 @@ use crate::topology::{Delivery, FlowSpec, StartFrom};
 
 /// How long the clusters may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long transactions live by default (60 s), and how soon the broker ends them (10 s), and a bit.
+const TRANSACTION: Duration = Duration::from_secs(75);
 /// Most records of a partition that are compared. MM2 stores positions every minute.
 const COMPARED: usize = 200_000;
 /// Most offset syncs of a partition that become part of the offset map.
@@ -217,7 +219,7 @@ pub fn read_left(flow: &StoppedFlow<'_>) -> Result<Left> {
     let configs = each_record(target, connection, Side::Target, &mm2.configs_topic, |message| {
         if message.key() == Some(fencing.as_bytes()) {
             let value: Option<Value> = message.payload().and_then(|it| serde_json::from_slice(it).ok());
-            let tasks = value.and_then(|value| u32::try_from(value["tasks"].as_u64()?).ok());
+            let tasks = value.and_then(|value| u32::try_from(value["task-count"].as_u64()?).ok());
             left.exactly_once = tasks.or(left.exactly_once);
         }
     });
@@ -297,6 +299,37 @@ pub fn fence_mm2(flow: &StoppedFlow<'_>, tasks: u32) -> Result<()> {
             .map_err(|e| Error::new(Code::TargetTransactionFailed, format!("fencing {id}: {}", e.text)))?;
     }
     Ok(())
+}
+
+/// Waits until no transaction is open on the target's partitions: what it holds is decided then.
+///
+/// # Errors
+/// One stays open for longer than transactions live by default, or the target cannot be asked.
+pub fn wait_for_open_transactions(flow: &StoppedFlow<'_>, left: &Left) -> Result<()> {
+    let selected = flow.selected()?;
+    let copied = selected
+        .iter()
+        .filter(|(partition, _)| left.positions.contains_key(partition));
+    let remotes: Vec<_> = copied
+        .map(|(partition, remote)| TopicPartition::new(remote.as_str(), partition.partition))
+        .map(|remote| (remote, OffsetSpec::Latest))
+        .collect();
+    let deadline = Instant::now() + TRANSACTION;
+    loop {
+        let ends = |committed| flow.target.list_offsets(&remotes, committed, PATIENCE);
+        let (decided, all) = (ends(true)?, ends(false)?);
+        let open = all
+            .iter()
+            .find(|(partition, end)| decided.get(*partition) != Some(end));
+        let Some((partition, _)) = open else {
+            return Ok(());
+        };
+        if deadline <= Instant::now() {
+            let detail = format!("{partition}: a transaction has been open for {TRANSACTION:?}");
+            return Err(Error::new(Code::TargetTransactionFailed, detail));
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
 }
 
 /// What was decided about a flow.

@@ -13,7 +13,9 @@ use crate::error::{Code, Error};
 use crate::flow::audit::{Deed, login};
 use crate::flow::mm2_mirror::running;
 use crate::flow::stopped::{Change, StoppedFlow};
-use crate::flow::takeover::{Overlap, Plan, TakenOver, fence_mm2, plan, read_left, records};
+use crate::flow::takeover::{
+    Overlap, Plan, TakenOver, fence_mm2, plan, read_left, records, wait_for_open_transactions,
+};
 use crate::topology::FlowSpec;
 
 const CLIENT_ID: &str = "causeway-import";
@@ -82,6 +84,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
             fence_mm2(&flow, tasks).map_err(told)?;
             left = read_left(&flow).map_err(told)?;
         }
+        wait_for_open_transactions(&flow, &left).map_err(told)?;
         flow.create().map_err(told)?;
         ledgers = flow.fence().map_err(told)?;
     }
