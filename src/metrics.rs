@@ -105,6 +105,8 @@ definitions! {
         "Unix time of the last pass without errors; NaN before the first.";
     GROUP_SYNC_PASSES: Counter, "causeway_group_sync_passes_total", "passes", [],
         "Looks at the source's consumer groups.";
+    GROUP_SYNC_DURATION: Histogram, "causeway_group_sync_duration_seconds", "seconds", [],
+        "Time a look at the source's consumer groups took, with all that was written; more than the interval is too much.";
     GROUP_SYNC_ERRORS: Counter, "causeway_group_sync_errors_total", "errors", [],
         "Questions and writes about group positions that failed.";
     GROUP_STALENESS: Gauge, "causeway_group_staleness_seconds", "seconds", ["group"],
@@ -500,6 +502,7 @@ impl ConfigSyncMetrics {
 pub struct GroupSyncMetrics {
     labels: Vec<Label>,
     passes: Counter,
+    duration: Histogram,
     errors: Counter,
     map_bytes: Gauge,
     staleness: BTreeMap<String, Gauge>,
@@ -511,6 +514,7 @@ impl GroupSyncMetrics {
         let labels = flow_labels(flow);
         Self {
             passes: zero(GROUP_SYNC_PASSES, labels.clone()),
+            duration: histogram!(GROUP_SYNC_DURATION.name, labels.clone()),
             errors: zero(GROUP_SYNC_ERRORS, labels.clone()),
             map_bytes: unknown(OFFSET_MAP_BYTES, labels.clone()),
             staleness: BTreeMap::new(),
@@ -518,9 +522,10 @@ impl GroupSyncMetrics {
         }
     }
 
-    /// A look at the groups ended, with so many errors.
-    pub fn pass(&self, errors: u64) {
+    /// A look at the groups took so long, and ended with so many errors.
+    pub fn pass(&self, took: Duration, errors: u64) {
         self.passes.increment(1);
+        self.duration.record(took.as_secs_f64());
         self.errors.increment(errors);
     }
 

@@ -153,9 +153,10 @@ impl Translator {
     /// One look at everything. What fails for a group is in its status; an error is about a whole cluster.
     fn pass(&mut self, context: &FlowContext, view: &View, tasks: u32) -> Result<()> {
         self.errors.clear();
+        let started = Instant::now();
         let outcome = self.try_pass(context, view, tasks);
         let failed = u64::from(outcome.is_err()) + self.errors.len() as u64;
-        self.metrics.pass(failed);
+        self.metrics.pass(started.elapsed(), failed);
         let now = Instant::now();
         for (group, known) in &self.groups {
             let age = known

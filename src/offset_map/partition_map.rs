@@ -148,8 +148,21 @@ impl PartitionMap {
             return;
         };
         let begin = (segment.source, segment.target);
-        let first = self.generations.entry(segment.generation).or_insert(begin);
-        *first = (*first).min(begin);
+        let known = self.generations.get(&segment.generation).copied();
+        let first = known.map_or(begin, |known| known.min(begin));
+        if known != Some(first) {
+            // Only then: a map may have 100,000 segments, and each comes through here.
+            self.generations.insert(segment.generation, first);
+            let older: Vec<i64> = self
+                .segments
+                .values()
+                .filter(|kept| kept.segment.generation < segment.generation)
+                .map(|kept| kept.segment.source)
+                .collect();
+            for source in older {
+                self.cut_again(source);
+            }
+        }
         let overruled = self
             .segments
             .get(&segment.source)
@@ -158,17 +171,8 @@ impl PartitionMap {
             self.garbage.insert(key.clone());
             return;
         };
-        let older: Vec<i64> = self
-            .segments
-            .values()
-            .filter(|kept| kept.segment.generation < cut.generation)
-            .map(|kept| kept.segment.source)
-            .collect();
         let is_cut = cut != segment;
         self.put(cut, written_at_ms, is_cut);
-        for source in older {
-            self.cut_again(source);
-        }
         self.absorb(key.source);
     }
 

@@ -4,18 +4,22 @@
 //! |---|---|
 //! | key | version, topic (length, UTF-8), partition, generation, source |
 //! | value | version, flags (1 = origin), target, covered range, end of the target (signed, from target), runs |
-//! | a run | source offsets left out before it, target offsets left out before it (signed), length |
+//! | a run | head, source offsets left out before it, target offsets left out before it (signed) |
 //!
-//! Version and flags are one byte, everything else a varint. The first run's gaps count from the segment's
-//! own source and target offset. Target gaps may be negative: a target may be emptied and filled again.
+//! Version and flags are one byte, everything else a varint. The head is length × 16 + source gap × 4 + target
+//! gap; a gap of 3 there stands for one that is not 0, 1 or 2, and follows. So a run behind a marker takes one
+//! byte up to 7 records, two up to 1,023. The first run's gaps count from the segment's own source and target
+//! offset. Target gaps may be negative: a target may be emptied and filled again.
 
 use super::varint::{get, get_signed, put, put_signed};
 use super::{Run, SegmentKey};
 use crate::kafka::TopicPartition;
 
-/// Format of keys and values; the first byte of both. (1 was never released.)
-const VERSION: u8 = 2;
+/// Format of keys and values; the first byte of both. (1 and 2 were never released.)
+const VERSION: u8 = 3;
 const ORIGIN: u8 = 1;
+/// In the head of a run: the gap follows.
+const FOLLOWS: u64 = 3;
 
 /// What is known of a range of source offsets. See the [module](super).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub struct Segment {
     pub target_end: i64,
     /// Nothing that comes before `source` was ever copied.
     pub origin: bool,
-    /// The runs as they are stored: a third of what they take unpacked, or less.
+    /// The runs as they are stored: a tenth of what they take unpacked, or less.
     packed: Box<[u8]>,
 }
 
@@ -45,12 +49,10 @@ impl Segment {
         origin: bool,
         runs: &[Run],
     ) -> Self {
-        let mut packed = Vec::with_capacity(runs.len() * 3);
+        let mut packed = Vec::with_capacity(runs.len() * 2);
         let mut at = (source, target);
         for run in runs {
-            put(&mut packed, (run.source - at.0) as u64);
-            put_signed(&mut packed, run.target - at.1);
-            put(&mut packed, run.length);
+            put_run(&mut packed, *run, at);
             at = (run.source_end(), run.target_end());
         }
         Self {
@@ -144,15 +146,38 @@ impl Segment {
     }
 }
 
+/// A run behind one that ends at these offsets.
+fn put_run(out: &mut Vec<u8>, run: Run, (source, target): (i64, i64)) {
+    let short = |gap: i64| u64::try_from(gap).map_or(FOLLOWS, |gap| gap.min(FOLLOWS));
+    let gaps = (run.source - source, run.target - target);
+    // No partition has 2^60 records.
+    put(out, run.length << 4 | short(gaps.0) << 2 | short(gaps.1));
+    if short(gaps.0) == FOLLOWS {
+        put(out, gaps.0 as u64);
+    }
+    if short(gaps.1) == FOLLOWS {
+        put_signed(out, gaps.1);
+    }
+}
+
 fn take_run(input: &mut &[u8], (source, target): (i64, i64)) -> Option<Run> {
+    let head = get(input)?;
+    let source_gap = match head >> 2 & FOLLOWS {
+        FOLLOWS => get(input)?,
+        gap => gap,
+    };
+    let target_gap = match head & FOLLOWS {
+        FOLLOWS => get_signed(input)?,
+        gap => gap as i64,
+    };
     let run = Run {
-        source: source.checked_add_unsigned(get(input)?)?,
-        target: target.checked_add(get_signed(input)?)?,
-        length: get(input)?,
+        source: source.checked_add_unsigned(source_gap)?,
+        target: target.checked_add(target_gap)?,
+        length: head >> 4,
     };
     run.source.checked_add_unsigned(run.length)?;
     run.target.checked_add_unsigned(run.length)?;
-    (0 <= run.length as i64).then_some(run)
+    Some(run)
 }
 
 /// The key of a segment's record.

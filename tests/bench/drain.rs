@@ -167,7 +167,7 @@ impl Job {
 }
 
 /// MM2 for throughput: only data is copied, in large polls, fetches and batches. One choice, not the best of a sweep.
-const MM2_SETTINGS: &str = "\
+pub const MM2_SETTINGS: &str = "\
 seoul->busan.enabled = true
 busan->seoul.enabled = false
 seoul->busan.emit.heartbeats.enabled = false

@@ -1,8 +1,9 @@
 //! What causeway costs and how soon it acts, measured on real clusters with the release binary as a process.
 //!
-//! `make bench ARGS="start sync drain [RECORDS] [BYTES] [--mm2] latency [SECONDS] idle stop stall"`; without
-//! arguments all of them, without MirrorMaker 2. Prints a table, and one line of JSON per figure. A missed
-//! bound is a figure, not a failure: the exit code tells only whether a measurement broke.
+//! `make bench ARGS="start sync drain [RECORDS] [BYTES] [--mm2] latency [SECONDS] idle stop stall
+//! positions groups [GROUPS] [PARTITIONS] map [RUNS] reread [RECORDS] [LAG] [--mm2]"`; without arguments all of them,
+//! without MirrorMaker 2. Prints a table, and one line of JSON per figure. A missed bound is a figure, not a
+//! failure: the exit code tells only whether a measurement broke.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -11,7 +12,10 @@ mod drain;
 mod figure;
 mod idle;
 mod latency;
+mod map;
+mod positions;
 mod reader;
+mod reread;
 mod rig;
 mod stall;
 mod start;
@@ -34,6 +38,10 @@ const BENCHMARKS: &[(&str, Run)] = &[
     ("idle", |_, _| idle::run()),
     ("stop", |_, _| stop::run()),
     ("stall", |_, _| stall::run()),
+    ("positions", |_, _| positions::run()),
+    ("groups", |numbers, _| positions::run_many(numbers)),
+    ("map", |numbers, _| map::run(numbers)),
+    ("reread", reread::run),
 ];
 
 fn main() -> ExitCode {

@@ -4,6 +4,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use causeway::kafka::ClusterAlias;
+use causeway::kafka::client::{ClusterConnection, Properties};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -67,6 +69,18 @@ impl Rig {
     }
 }
 
+/// How causeway's own code reaches a cluster without security.
+pub fn connection(alias: &str, bootstrap: &str) -> ClusterConnection {
+    ClusterConnection {
+        alias: ClusterAlias::new(alias),
+        bootstrap_servers: bootstrap.to_owned(),
+        security: Properties::new(),
+        client: Properties::new(),
+        consumer: Properties::new(),
+        producer: Properties::new(),
+    }
+}
+
 /// Every partition in a status, over all flows and tasks.
 pub fn partitions(status: &Value) -> impl Iterator<Item = &Value> {
     fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -121,6 +135,21 @@ pub fn proc_status(pid: u32, field: &str) -> f64 {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let word = line.and_then(|line| line.split_whitespace().next());
     word.and_then(|word| word.parse().ok()).expect("a number")
+}
+
+/// The processes that a process has started and that run.
+pub fn children(pid: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("Linux").flatten();
+    let all = processes.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
+    all.filter(|child| {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // After the name: state, parent.
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        parent == Some(&pid.to_string())
+    })
+    .collect()
 }
 
 /// CPU time of a process so far, all threads, user and system.
