@@ -10,6 +10,7 @@ mod groups;
 mod harness;
 mod harness_works;
 mod import;
+mod mm2_cases;
 mod mm2_records;
 mod offsets;
 mod patterns;
