@@ -151,7 +151,7 @@ fn when_the_source_lost_its_front_groups_behind_it_are_exact_and_those_before_ar
     let Pair { source, target } = pair();
     let (name, topic, prefix) = (unique("front"), unique("front"), unique("front"));
     source.create_topic(&topic, PARTITIONS, &[]);
-    let yaml = of_groups(&name, &topic, &prefix, "");
+    let yaml = of_groups(&name, &topic, &prefix, ", delete_groups: true");
     let files = Files::new(&shared_clusters(), &[&yaml]);
     let mut daemon = daemon(yaml);
     write_in_rounds(&daemon, source, &topic, 5);
@@ -209,6 +209,13 @@ fn when_the_source_lost_its_front_groups_behind_it_are_exact_and_those_before_ar
     for name in below.keys() {
         assert_eq!(position(target, name, &topic, 0), None, "{name}");
     }
+
+    // Nothing was written for them, so whoever makes such a group on the target owns it.
+    let own = below.keys().next().expect("one");
+    oracle::set_group_offset(&target.bootstrap(), own, &topic, 0, 1);
+    oracle::delete_group(&source.bootstrap(), own);
+    daemon.wait_for("it is forgotten", SOON, |status| group(status, own).is_null());
+    assert_eq!(position(target, own, &topic, 0), Some(1));
 }
 
 #[test]
@@ -470,6 +477,79 @@ fn a_group_of_an_empty_partition_gets_a_position() {
     wait_until("a position", SOON, || {
         position(target, name, &topic, 0) == Some(0)
     });
+}
+
+#[test]
+fn a_group_deleted_on_the_source_is_deleted_only_where_it_is_asked_for_and_causeway_made_it() {
+    let Pair { source, target } = pair();
+    let (name, topic, prefix) = (unique("deleted"), unique("deleted"), unique("deleted"));
+    source.create_topic(&topic, PARTITIONS, &[]);
+    write(source, &topic, 20);
+    let names = ["ours", "theirs", "used", "asleep", "kept"].map(|it| unique(&format!("{prefix}-{it}")));
+    let [ours, theirs, used, asleep, kept] = &names;
+    for name in &names {
+        oracle::set_group_offset(&source.bootstrap(), name, &topic, 0, 10);
+    }
+    // One was on the target before, at no position of the flow's.
+    let elsewhere = unique("elsewhere");
+    target.create_topic(&elsewhere, 1, &[]);
+    oracle::produce(
+        &target.bootstrap(),
+        &[NewRecord::new(&elsewhere, 0, "k", "v")],
+        "none",
+    );
+    oracle::set_group_offset(&target.bootstrap(), theirs, &elsewhere, 0, 0);
+    let flow = |wanted: &str, yaml: &str| of_groups(wanted, &topic, &prefix, yaml);
+    let mut first = daemon(flow(&name, ", delete_groups: true"));
+    wait_until_written(&first, names.iter());
+    let there = |name: &str| oracle::group_offsets(&target.bootstrap(), name);
+    // Two have been used on the target since, and one of them still is.
+    for name in [used, asleep] {
+        oracle::join_group(&target.bootstrap(), name, &topic, "classic");
+    }
+    first.wait_for("they are left alone", SOON, |status| {
+        [used, asleep]
+            .iter()
+            .all(|name| group(status, name)["state"] == "active")
+    });
+    oracle::leave_group(&target.bootstrap(), asleep);
+    first.wait_for("it has no members again", SOON, |status| {
+        group(status, asleep)["state"] == "written"
+    });
+    for name in [ours, theirs, used, asleep] {
+        oracle::delete_group(&source.bootstrap(), name);
+    }
+    wait_until("what causeway made is deleted", SOON, || there(ours).is_empty());
+    first.wait_for("all are forgotten", SOON, |status| {
+        [ours, theirs, used, asleep]
+            .iter()
+            .all(|name| group(status, name).is_null())
+    });
+    assert_eq!(there(theirs).len(), 2, "it was there before");
+    assert_eq!(there(used).len(), 2, "it has members");
+    assert_eq!(there(asleep).len(), 2, "it has been used there");
+    assert_eq!(there(kept).len(), 1, "its source group is alive");
+    let log = first.log();
+    let said = |what: &str, name: &str| log.lines().any(|line| line.contains(what) && line.contains(name));
+    assert!(said("gone from the source, deleted on the target", ours), "{log}");
+    for name in [theirs, used, asleep] {
+        assert!(said("gone from the source; its positions stay", name), "{log}");
+    }
+    oracle::leave_group(&target.bootstrap(), used);
+    assert_eq!(first.terminate(SOON), 0);
+
+    // Without being asked for, nothing is deleted.
+    let second = daemon(flow(&name, ""));
+    let late = place(source, &topic, &prefix, [(0, 10)]);
+    wait_until_written(&second, late.keys());
+    let late = late.keys().next().expect("one");
+    oracle::delete_group(&source.bootstrap(), late);
+    second.wait_for("it is forgotten", SOON, |status| group(status, late).is_null());
+    assert_eq!(there(late).len(), 1);
+    assert_eq!(second.terminate(SOON), 0);
+    first.restart();
+    first.wait_for("the rest is there", SOON, |status| is_written(status, kept));
+    assert_eq!(there(late).len(), 1, "another run made it");
 }
 
 #[test]

@@ -109,7 +109,7 @@ struct Known {
     current: Option<Instant>,
     state: &'static str,
     reason: Option<String>,
-    /// We were the first to give it positions on the target.
+    /// We were the first to give it positions on the target, and nobody has been seen to use it there since.
     created: bool,
 }
 
@@ -248,12 +248,20 @@ impl Translator {
                     Ok(mut each) => each.remove(&group).and_then(Result::err),
                     Err(error) => Some(error),
                 };
-                if let Some(error) = error {
-                    self.errors
-                        .push(format!("{group} is gone from the source: {error}"));
-                    continue;
+                match error {
+                    None => info!(group, "gone from the source, deleted on the target"),
+                    Some(error) if error.code == Code::TargetGroupActive => {
+                        info!(
+                            group,
+                            "gone from the source; its positions stay on the target, where it has members"
+                        );
+                    }
+                    Some(error) => {
+                        self.errors
+                            .push(format!("{group} is gone from the source: {error}"));
+                        continue;
+                    }
                 }
-                info!(group, "gone from the source, deleted on the target");
             } else {
                 info!(group, "gone from the source; its positions stay on the target");
             }
@@ -300,12 +308,15 @@ impl Translator {
                     }
                     ("written", None)
                 }
-                Some(state) => (
-                    "active",
-                    Some(format!(
-                        "it has members on the target ({state:?}); its positions there are its own"
-                    )),
-                ),
+                Some(state) => {
+                    known.created = false;
+                    (
+                        "active",
+                        Some(format!(
+                            "it has members on the target ({state:?}); its positions there are its own"
+                        )),
+                    )
+                }
             };
         }
         let there = match free.is_empty() {
@@ -319,7 +330,6 @@ impl Translator {
                 Some(Ok(there)) => {
                     let before = Some(&known.positions).filter(|before| !before.is_empty());
                     let writes = group_sync::writes(&now[&group], before, there, remote);
-                    known.created |= !states.contains_key(&group);
                     if writes.is_empty() {
                         known.current = Some(Instant::now());
                         known.positions = now[&group].clone();
@@ -338,13 +348,15 @@ impl Translator {
             return Ok(());
         }
         for (group, outcome) in self.target.commit(&wanted, GROUPS_TIMEOUT)? {
+            let known = self.groups.entry(group.clone()).or_default();
             let failed = match outcome {
-                Ok(each) => each
-                    .into_iter()
-                    .find_map(|(tp, it)| Some((tp.to_string(), it.err()?))),
+                Ok(each) => {
+                    known.created |= !states.contains_key(&group) && each.values().any(Result::is_ok);
+                    each.into_iter()
+                        .find_map(|(tp, it)| Some((tp.to_string(), it.err()?)))
+                }
                 Err(error) => Some((String::new(), error)),
             };
-            let known = self.groups.entry(group.clone()).or_default();
             match failed {
                 None => {
                     known.positions = now[&group].clone();
@@ -352,6 +364,7 @@ impl Translator {
                     debug!(group, "positions written");
                 }
                 Some((_, error)) if error.code == Code::TargetGroupActive => {
+                    known.created = false;
                     known.state = "active";
                     known.reason =
                         Some("it has got members on the target; its positions there are its own".into());
