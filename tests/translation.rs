@@ -201,7 +201,11 @@ fn when_the_source_lost_its_front_groups_behind_it_are_exact_and_those_before_ar
     let above = place(source, &topic, &prefix, at_or_above.map(|at| (0, at)));
     wait_until_written(&daemon, above.keys());
     daemon.wait_for("those before are reported", SOON, |status| {
-        below.keys().all(|name| group(status, name)["untranslated"] == 1)
+        below.keys().all(|name| {
+            let group = group(status, name);
+            // Not even once has the target had its position.
+            group["untranslated"] == 1 && group["staleness_seconds"].is_null()
+        })
     });
     let after = read(target, &topic);
     assert_exact(target, &topic, &above, &before, &after);
@@ -584,6 +588,7 @@ fn a_group_that_cannot_be_written_and_a_target_that_is_away_hold_up_no_other_gro
         daemon.wait_for("each is what it is", SOON, |status| {
             let failed = group(status, &refused);
             failed["state"] == "failed"
+                && failed["staleness_seconds"].is_null()
                 && failed["reason"].as_str().is_some_and(|it| it.contains(&topic))
                 && group(status, &active)["state"] == "active"
                 && is_written(status, &missing)

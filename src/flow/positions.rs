@@ -113,6 +113,18 @@ struct Known {
     created: bool,
 }
 
+impl Known {
+    /// The target has what can be translated of these positions. They are current if that is all.
+    fn is_at(&mut self, positions: &Group) {
+        if positions.values().all(|it| it.translation.target().is_some()) {
+            self.current = Some(Instant::now());
+        }
+        if self.positions != *positions {
+            self.positions = positions.clone();
+        }
+    }
+}
+
 struct Translator {
     source: Groups,
     target: Groups,
@@ -301,10 +313,10 @@ impl Translator {
                 None | Some(GroupState::Empty | GroupState::Dead) => {
                     // Nothing has changed since it was written, and nobody else can have been there unseen for
                     // long: the next change looks again.
-                    if known.positions != *positions || known.current.is_none() {
-                        free.push(group.clone());
+                    if known.positions == *positions {
+                        known.is_at(positions);
                     } else {
-                        known.current = Some(Instant::now());
+                        free.push(group.clone());
                     }
                     ("written", None)
                 }
@@ -331,8 +343,7 @@ impl Translator {
                     let before = Some(&known.positions).filter(|before| !before.is_empty());
                     let writes = group_sync::writes(&now[&group], before, there, remote);
                     if writes.is_empty() {
-                        known.current = Some(Instant::now());
-                        known.positions = now[&group].clone();
+                        known.is_at(&now[&group]);
                     } else {
                         wanted.insert(group, writes);
                     }
@@ -359,8 +370,7 @@ impl Translator {
             };
             match failed {
                 None => {
-                    known.positions = now[&group].clone();
-                    known.current = Some(Instant::now());
+                    known.is_at(&now[&group]);
                     debug!(group, "positions written");
                 }
                 Some((_, error)) if error.code == Code::TargetGroupActive => {
