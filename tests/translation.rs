@@ -484,6 +484,29 @@ fn a_group_of_an_empty_partition_gets_a_position() {
 }
 
 #[test]
+fn a_flow_that_writes_no_groups_says_how_each_is_translated() {
+    let Pair { source, target } = pair();
+    let (name, topic, prefix) = (unique("unwritten"), unique("unwritten"), unique("unwritten"));
+    source.create_topic(&topic, PARTITIONS, &[]);
+    write(source, &topic, 10);
+    let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
+    let placed = place(source, &topic, &prefix, [(0, end + 100)]);
+    let daemon = daemon(of_groups(&name, &topic, &prefix, ", write_groups: false"));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    let name = placed.keys().next().expect("one");
+    daemon.wait_for("it is translated", SOON, |status| {
+        let group = group(status, name);
+        group["state"] == "translated" && group["partitions"] == 1 && group["held"] == 1
+    });
+    let status = daemon.status().expect("it runs");
+    assert!(
+        group(&status, name)["staleness_seconds"].is_null(),
+        "nothing is written: {status}"
+    );
+    assert_eq!(position(target, name, &topic, 0), None);
+}
+
+#[test]
 fn a_group_deleted_on_the_source_is_deleted_only_where_it_is_asked_for_and_causeway_made_it() {
     let Pair { source, target } = pair();
     let (name, topic, prefix) = (unique("deleted"), unique("deleted"), unique("deleted"));

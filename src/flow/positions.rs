@@ -305,7 +305,10 @@ impl Translator {
         for (group, positions) in now {
             let known = self.groups.entry(group.clone()).or_default();
             (known.state, known.reason) = match states.get(group) {
-                _ if !write => ("translated", None),
+                _ if !write => {
+                    known.positions.clone_from(positions);
+                    ("translated", None)
+                }
                 None if !partial.is_empty() => (
                     "unknown",
                     Some("a broker of the target did not list its groups".into()),
