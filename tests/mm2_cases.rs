@@ -735,8 +735,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "positions::a_hundred_groups_continue_at_the_very_record_after_kills_in_both_modes",
     ),
     (
-        "MirrorConnectorsIntegrationBaseTest.testOffsetTranslationBehindReplicationFlow",
-        "positions::a_group_goes_forward_only_and_follows_its_own_reset_and_is_left_alone_while_it_has_members",
+        "MirrorConnectorsIntegrationBaseTest.testOffsetTranslationBehindReplicationFlow, testRestartReplication",
+        "translation::checkpoints_go_forward_through_restarts_and_back_only_with_their_group",
     ),
     (
         "MirrorConnectorsIntegrationBaseTest.testOffsetSyncsTopicsOnTarget",

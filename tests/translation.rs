@@ -98,6 +98,16 @@ fn write_in_rounds(daemon: &Daemon, source: &Cluster, topic: &str, rounds: u32) 
     }
 }
 
+/// A daemon under aliases of its own and MM2's names: the topics of offset syncs and checkpoints are named after
+/// them.
+fn under_aliases(seoul: &str, busan: &str, yaml: &str) -> Daemon {
+    let Pair { source, target } = pair();
+    let clusters = clusters_yaml(&[(seoul, &source.bootstrap()), (busan, &target.bootstrap())]);
+    let yaml = yaml.replace("policy: identity", "policy: default");
+    let yaml = yaml.replace("seoul", seoul).replace("busan", busan);
+    Daemon::start(DaemonOptions::new(clusters, yaml))
+}
+
 #[test]
 fn positions_are_exact_after_the_broker_has_compacted_the_map_and_the_daemon_has_started_again() {
     let Pair { source, target } = pair();
@@ -378,7 +388,6 @@ fn a_thinned_map_answers_with_a_stated_bound_that_neither_skips_nor_rises() {
 fn mm2s_checkpoint_connector_works_on_the_syncs_of_a_running_flow() {
     let Pair { source, target } = pair();
     let (here, there) = (source.bootstrap(), target.bootstrap());
-    // Aliases of its own: the topics of offset syncs and checkpoints are named after them.
     let (seoul, busan) = (unique("cc-seoul"), unique("cc-busan"));
     let (topic, prefix) = (unique("cc-orders"), unique("cc-group"));
     source.create_topic(&topic, PARTITIONS, &[]);
@@ -387,14 +396,8 @@ fn mm2s_checkpoint_connector_works_on_the_syncs_of_a_running_flow() {
         &topic,
         &prefix,
         ", checkpoints: false, write_groups: false",
-    )
-    .replace("policy: identity", "policy: default")
-    .replace("seoul", &seoul)
-    .replace("busan", &busan);
-    let daemon = Daemon::start(DaemonOptions::new(
-        clusters_yaml(&[(&seoul, &here), (&busan, &there)]),
-        yaml,
-    ));
+    );
+    let daemon = under_aliases(&seoul, &busan, &yaml);
     let syncs = mm2::offset_syncs_topic(&ClusterAlias::new(&seoul));
     let newest = |partition: i32| {
         let records = match oracle::try_describe_topic(&there, &syncs) {
@@ -465,6 +468,62 @@ fn mm2s_checkpoint_connector_works_on_the_syncs_of_a_running_flow() {
         4 + 8 < told.len(),
         "groups that lag have checkpoints as well: {told:?}"
     );
+}
+
+/// MM2's `testOffsetTranslationBehindReplicationFlow` and `testRestartReplication`.
+#[test]
+fn checkpoints_go_forward_through_restarts_and_back_only_with_their_group() {
+    let Pair { source, target } = pair();
+    let (seoul, busan) = (unique("cp-seoul"), unique("cp-busan"));
+    let (topic, prefix) = (unique("cp-orders"), unique("cp-group"));
+    source.create_topic(&topic, PARTITIONS, &[]);
+    write(source, &topic, 40);
+    let mut daemon = under_aliases(&seoul, &busan, &of_groups(&unique("cp"), &topic, &prefix, ""));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    let checkpoints = mm2::checkpoints_topic(&ClusterAlias::new(&seoul));
+    let name = unique(&prefix);
+    let told = || -> Vec<(i64, i64)> {
+        if oracle::try_describe_topic(&target.bootstrap(), &checkpoints).is_err() {
+            return vec![];
+        }
+        let records = read(target, &checkpoints);
+        let all = records
+            .iter()
+            .filter_map(|it| Checkpoint::decode(it.key.as_deref()?, it.value.as_deref()?));
+        all.filter(|it| it.group == name && it.topic_partition.partition == 0)
+            .map(|it| (it.upstream.0.0, it.downstream.0.0))
+            .collect()
+    };
+    let end = || oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
+    // On 90 %, then further after a restart, then back to 10 %, then after another restart.
+    let mut asked = vec![];
+    for round in 0..4 {
+        let offset = match round {
+            2 => end() / 10,
+            3 => end() / 2,
+            _ => end() * 9 / 10,
+        };
+        oracle::set_group_offset(&source.bootstrap(), &name, &topic, 0, offset);
+        wait_until("its checkpoint", SOON, || {
+            told().last().is_some_and(|(up, _)| *up == offset)
+        });
+        asked.push(offset);
+        if round % 2 == 0 {
+            daemon.restart();
+            write(source, &topic, 10);
+            wait_until_copied(&daemon, source, &topic, SOON);
+        }
+    }
+    let told = told();
+    assert!(asked[0] < asked[1] && asked[2] < asked[3], "{asked:?}");
+    for pair in told.windows(2) {
+        let (before, after) = (pair[0], pair[1]);
+        assert_eq!(before.0 <= after.0, before.1 <= after.1, "{told:?}");
+    }
+    let (from, to) = (read(source, &topic), read(target, &format!("{seoul}.{topic}")));
+    for (up, down) in &told {
+        assert_eq!(rest(&from, 0, *up), rest(&to, 0, *down), "{told:?}");
+    }
 }
 
 #[test]
