@@ -18,7 +18,7 @@ use crate::harness::oracle::mm2 as java;
 use crate::harness::oracle::{self, GroupCommit, NewRecord, OracleRecord};
 use crate::harness::{Cluster, ClusterOptions, Pair, pair, unique, wait_until};
 use crate::positions::{COMMITTED, OFTEN, PARTITIONS, group, position, random, read, rest, write};
-use crate::replication::{SOON, daemon, daemon_between, topology, wait_until_copied};
+use crate::replication::{SOON, daemon, daemon_between, partition, topology, wait_until_copied};
 
 const LONG: Duration = Duration::from_secs(180);
 
@@ -90,11 +90,29 @@ fn assert_exact(target: &Cluster, topic: &str, placed: &Placed, from: &[OracleRe
     }
 }
 
-/// Transactions in rounds that are copied one by one, so that the offset map has several segments.
+/// Waits until every record is copied. The markers behind them, where nothing follows, are passed later.
+fn wait_for_records(daemon: &Daemon, source: &Cluster, topic: &str) {
+    let records = read(source, topic);
+    let last = |partition: i32| {
+        records
+            .iter()
+            .rfind(|it| it.partition == partition)
+            .map(|it| it.offset)
+    };
+    daemon.wait_for("all records are copied", SOON, |status| {
+        (0..PARTITIONS).all(|number| {
+            let copied = partition(status, topic, number).and_then(|it| it["next_source_offset"].as_i64());
+            last(number).is_none_or(|last| Some(last) < copied)
+        })
+    });
+}
+
+/// Transactions in rounds that are copied one by one. Each is just enough to close a segment of the offset map, and
+/// so little that segments are merged.
 fn write_in_rounds(daemon: &Daemon, source: &Cluster, topic: &str, rounds: u32) {
     for _ in 0..rounds {
-        write(source, topic, 100);
-        wait_until_copied(daemon, source, topic, SOON);
+        write(source, topic, 48);
+        wait_for_records(daemon, source, topic);
     }
 }
 
@@ -114,10 +132,10 @@ fn positions_are_exact_after_the_broker_has_compacted_the_map_and_the_daemon_has
     let (name, topic, prefix) = (unique("compacted"), unique("compacted"), unique("compacted"));
     source.create_topic(&topic, PARTITIONS, &[]);
     let mut daemon = daemon(of_groups(&name, &topic, &prefix, ""));
-    write_in_rounds(&daemon, source, &topic, 10);
+    write_in_rounds(&daemon, source, &topic, 12);
     daemon.kill9();
     daemon.restart();
-    write_in_rounds(&daemon, source, &topic, 10);
+    write_in_rounds(&daemon, source, &topic, 12);
     // A start merges what is small, and deletes the parts.
     daemon.restart();
     let map = map_topic(&name);
@@ -139,7 +157,7 @@ fn positions_are_exact_after_the_broker_has_compacted_the_map_and_the_daemon_has
     wait_until("the broker has removed most records of the map", LONG, || {
         // What is written last is not cleaned: something must come behind it.
         write(source, &topic, 2);
-        wait_until_copied(&daemon, source, &topic, SOON);
+        wait_for_records(&daemon, source, &topic);
         records() < all / 2
     });
     println!("{all} records of the map, {} after compaction", records());
@@ -166,17 +184,17 @@ fn when_the_source_lost_its_front_groups_behind_it_are_exact_and_those_before_ar
     let mut daemon = daemon(yaml);
     write_in_rounds(&daemon, source, &topic, 5);
     let before = read(source, &topic);
-    let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
+    let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[1];
     let start = end / 2;
     // They were there before, and stay where they continue: their records are still on the target.
     let early = place(
         source,
         &topic,
         &prefix,
-        [0, start - 1, start, end].map(|at| (0, at)),
+        [0, start - 1, start, end].map(|at| (1, at)),
     );
     wait_until_written(&daemon, early.keys());
-    oracle::delete_records(&source.bootstrap(), &topic, 0, start);
+    oracle::delete_records(&source.bootstrap(), &topic, 1, start);
     daemon.restart();
     let translate = |offset: i64| {
         let offset = offset.to_string();
@@ -186,7 +204,7 @@ fn when_the_source_lost_its_front_groups_behind_it_are_exact_and_those_before_ar
             "--topic",
             &topic,
             "--partition",
-            "0",
+            "1",
             "--offset",
             &offset,
         ];
@@ -206,9 +224,9 @@ fn when_the_source_lost_its_front_groups_behind_it_are_exact_and_those_before_ar
     assert!(0 < kept_from && kept_from <= start, "{json}");
     assert!(text.stdout.contains("too old"), "{}", text.all());
 
-    let below = place(source, &topic, &prefix, [0, kept_from - 1].map(|at| (0, at)));
+    let below = place(source, &topic, &prefix, [0, kept_from - 1].map(|at| (1, at)));
     let at_or_above = [kept_from, start - 1, start, start + 1, (start + end) / 2, end];
-    let above = place(source, &topic, &prefix, at_or_above.map(|at| (0, at)));
+    let above = place(source, &topic, &prefix, at_or_above.map(|at| (1, at)));
     wait_until_written(&daemon, above.keys());
     daemon.wait_for("those before are reported", SOON, |status| {
         below.keys().all(|name| {
@@ -221,15 +239,15 @@ fn when_the_source_lost_its_front_groups_behind_it_are_exact_and_those_before_ar
     assert_exact(target, &topic, &above, &before, &after);
     assert_exact(target, &topic, &early, &before, &after);
     for name in below.keys() {
-        assert_eq!(position(target, name, &topic, 0), None, "{name}");
+        assert_eq!(position(target, name, &topic, 1), None, "{name}");
     }
 
     // Nothing was written for them, so whoever makes such a group on the target owns it.
     let own = below.keys().next().expect("one");
-    oracle::set_group_offset(&target.bootstrap(), own, &topic, 0, 1);
+    oracle::set_group_offset(&target.bootstrap(), own, &topic, 1, 1);
     oracle::delete_group(&source.bootstrap(), own);
     daemon.wait_for("it is forgotten", SOON, |status| group(status, own).is_null());
-    assert_eq!(position(target, own, &topic, 0), Some(1));
+    assert_eq!(position(target, own, &topic, 1), Some(1));
 }
 
 #[test]
@@ -412,7 +430,7 @@ fn mm2s_checkpoint_connector_works_on_the_syncs_of_a_running_flow() {
     };
     for _ in 0..5 {
         write(source, &topic, 20);
-        wait_until_copied(&daemon, source, &topic, SOON);
+        wait_for_records(&daemon, source, &topic);
         let from = read(source, &topic);
         for partition in 0..PARTITIONS {
             let last = from
@@ -479,7 +497,7 @@ fn checkpoints_go_forward_through_restarts_and_back_only_with_their_group() {
     source.create_topic(&topic, PARTITIONS, &[]);
     write(source, &topic, 40);
     let mut daemon = under_aliases(&seoul, &busan, &of_groups(&unique("cp"), &topic, &prefix, ""));
-    wait_until_copied(&daemon, source, &topic, SOON);
+    wait_for_records(&daemon, source, &topic);
     let checkpoints = mm2::checkpoints_topic(&ClusterAlias::new(&seoul));
     let name = unique(&prefix);
     let told = || -> Vec<(i64, i64)> {
@@ -511,7 +529,7 @@ fn checkpoints_go_forward_through_restarts_and_back_only_with_their_group() {
         if round % 2 == 0 {
             daemon.restart();
             write(source, &topic, 10);
-            wait_until_copied(&daemon, source, &topic, SOON);
+            wait_for_records(&daemon, source, &topic);
         }
     }
     let told = told();
@@ -535,7 +553,7 @@ fn a_group_of_an_empty_partition_gets_a_position() {
     oracle::produce(&source.bootstrap(), &records, "none");
     let placed = place(source, &topic, &prefix, [(0, 0)]);
     let daemon = daemon(of_groups(&name, &topic, &prefix, ""));
-    wait_until_copied(&daemon, source, &topic, SOON);
+    wait_for_records(&daemon, source, &topic);
     let name = placed.keys().next().expect("one");
     wait_until("a position", SOON, || {
         position(target, name, &topic, 0) == Some(0)
@@ -551,7 +569,7 @@ fn a_flow_that_writes_no_groups_says_how_each_is_translated() {
     let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
     let placed = place(source, &topic, &prefix, [(0, end + 100)]);
     let daemon = daemon(of_groups(&name, &topic, &prefix, ", write_groups: false"));
-    wait_until_copied(&daemon, source, &topic, SOON);
+    wait_for_records(&daemon, source, &topic);
     let name = placed.keys().next().expect("one");
     daemon.wait_for("it is translated", SOON, |status| {
         let group = group(status, name);
@@ -662,7 +680,7 @@ fn a_group_that_cannot_be_written_and_a_target_that_is_away_hold_up_no_other_gro
     commit(&refused, "longer than ten bytes");
     commit(&missing, "short");
     let daemon = daemon_between(source, &target, of_groups(&name, &topic, &prefix, ""));
-    wait_until_copied(&daemon, source, &topic, SOON);
+    wait_for_records(&daemon, source, &topic);
     oracle::join_group(&target.bootstrap(), &active, &topic, "classic");
     oracle::set_group_offset(&source.bootstrap(), &active, &topic, 0, 10);
     let mut placed = place(source, &topic, &prefix, anywhere(source, &topic, 8, 5));
