@@ -86,7 +86,7 @@ pub struct GroupStatus {
     pub state: String,
     /// Why it is not written.
     pub reason: Option<String>,
-    /// Partitions with positions that were last written.
+    /// Partitions with positions that were last written; that are translated, where nothing is written.
     pub partitions: u64,
     /// Of these, held at the end of what is copied.
     pub held: u64,

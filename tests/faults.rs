@@ -39,7 +39,8 @@ fn copied(status: &Value) -> i64 {
         .sum()
 }
 
-fn replayed(status: &Value) -> u64 {
+/// Records written more than once, over all partitions.
+pub fn replayed(status: &Value) -> u64 {
     partitions(status)
         .filter_map(|it| it["replayed_records"].as_u64())
         .sum()
@@ -50,7 +51,7 @@ fn flow_state(status: &Value) -> &str {
 }
 
 /// Waits until the daemon stores a position it did not have before.
-fn wait_for_progress(daemon: &Daemon, since: i64) -> i64 {
+pub fn wait_for_progress(daemon: &Daemon, since: i64) -> i64 {
     let mut now = since;
     daemon.wait_for("progress", SOON, |status| {
         now = copied(status);

@@ -473,7 +473,7 @@ static OFFSET_SYNC: &[Key] = &[
         "delete_groups",
         Boolean,
         Default("false"),
-        "A group that is deleted on the source is deleted on the target, if causeway created it there and it has no members.",
+        "A group that is deleted on the source is deleted on the target, if causeway created it there and it has had no members there since.",
     ),
     key(
         "checkpoints",

@@ -109,8 +109,20 @@ struct Known {
     current: Option<Instant>,
     state: &'static str,
     reason: Option<String>,
-    /// We were the first to give it positions on the target.
+    /// We were the first to give it positions on the target, and nobody has been seen to use it there since.
     created: bool,
+}
+
+impl Known {
+    /// The target has what can be translated of these positions. They are current if that is all.
+    fn is_at(&mut self, positions: &Group) {
+        if positions.values().all(|it| it.translation.target().is_some()) {
+            self.current = Some(Instant::now());
+        }
+        if self.positions != *positions {
+            self.positions = positions.clone();
+        }
+    }
 }
 
 struct Translator {
@@ -249,12 +261,20 @@ impl Translator {
                     Ok(mut each) => each.remove(&group).and_then(Result::err),
                     Err(error) => Some(error),
                 };
-                if let Some(error) = error {
-                    self.errors
-                        .push(format!("{group} is gone from the source: {error}"));
-                    continue;
+                match error {
+                    None => info!(group, "gone from the source, deleted on the target"),
+                    Some(error) if error.code == Code::TargetGroupActive => {
+                        info!(
+                            group,
+                            "gone from the source; its positions stay on the target, where it has members"
+                        );
+                    }
+                    Some(error) => {
+                        self.errors
+                            .push(format!("{group} is gone from the source: {error}"));
+                        continue;
+                    }
                 }
-                info!(group, "gone from the source, deleted on the target");
             } else {
                 info!(group, "gone from the source; its positions stay on the target");
             }
@@ -286,7 +306,10 @@ impl Translator {
         for (group, positions) in now {
             let known = self.groups.entry(group.clone()).or_default();
             (known.state, known.reason) = match states.get(group) {
-                _ if !write => ("translated", None),
+                _ if !write => {
+                    known.positions.clone_from(positions);
+                    ("translated", None)
+                }
                 None if !partial.is_empty() => (
                     "unknown",
                     Some("a broker of the target did not list its groups".into()),
@@ -294,19 +317,22 @@ impl Translator {
                 None | Some(GroupState::Empty | GroupState::Dead) => {
                     // Nothing has changed since it was written, and nobody else can have been there unseen for
                     // long: the next change looks again.
-                    if known.positions != *positions || known.current.is_none() {
-                        free.push(group.clone());
+                    if known.positions == *positions {
+                        known.is_at(positions);
                     } else {
-                        known.current = Some(Instant::now());
+                        free.push(group.clone());
                     }
                     ("written", None)
                 }
-                Some(state) => (
-                    "active",
-                    Some(format!(
-                        "it has members on the target ({state:?}); its positions there are its own"
-                    )),
-                ),
+                Some(state) => {
+                    known.created = false;
+                    (
+                        "active",
+                        Some(format!(
+                            "it has members on the target ({state:?}); its positions there are its own"
+                        )),
+                    )
+                }
             };
         }
         let there = match free.is_empty() {
@@ -320,10 +346,8 @@ impl Translator {
                 Some(Ok(there)) => {
                     let before = Some(&known.positions).filter(|before| !before.is_empty());
                     let writes = group_sync::writes(&now[&group], before, there, remote);
-                    known.created |= !states.contains_key(&group);
                     if writes.is_empty() {
-                        known.current = Some(Instant::now());
-                        known.positions = now[&group].clone();
+                        known.is_at(&now[&group]);
                     } else {
                         wanted.insert(group, writes);
                     }
@@ -339,20 +363,22 @@ impl Translator {
             return Ok(());
         }
         for (group, outcome) in self.target.commit(&wanted, GROUPS_TIMEOUT)? {
+            let known = self.groups.entry(group.clone()).or_default();
             let failed = match outcome {
-                Ok(each) => each
-                    .into_iter()
-                    .find_map(|(tp, it)| Some((tp.to_string(), it.err()?))),
+                Ok(each) => {
+                    known.created |= !states.contains_key(&group) && each.values().any(Result::is_ok);
+                    each.into_iter()
+                        .find_map(|(tp, it)| Some((tp.to_string(), it.err()?)))
+                }
                 Err(error) => Some((String::new(), error)),
             };
-            let known = self.groups.entry(group.clone()).or_default();
             match failed {
                 None => {
-                    known.positions = now[&group].clone();
-                    known.current = Some(Instant::now());
+                    known.is_at(&now[&group]);
                     debug!(group, "positions written");
                 }
                 Some((_, error)) if error.code == Code::TargetGroupActive => {
+                    known.created = false;
                     known.state = "active";
                     known.reason =
                         Some("it has got members on the target; its positions there are its own".into());

@@ -319,6 +319,11 @@ pub fn leave_group(bootstrap: &str, group: &str) {
     must(json!({"command": "leave_group", "bootstrap": bootstrap, "group": group}))
 }
 
+/// Deletes a group without members, with its positions.
+pub fn delete_group(bootstrap: &str, group: &str) {
+    must(json!({"command": "delete_group", "bootstrap": bootstrap, "group": group}))
+}
+
 /// Writes records and answers their offsets. `compression` is Kafka's word, `none`, `gzip`, `lz4`…
 pub fn produce(bootstrap: &str, records: &[NewRecord], compression: &str) -> Vec<i64> {
     let records: Vec<_> = records.iter().map(NewRecord::to_json).collect();
