@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::kafka::TopicPartition;
 use crate::kafka::groups::Commit;
+use crate::mm2::Checkpoint;
 use crate::offset_map::{PartitionMap, Translation};
 
 /// A group's position in one partition of the source, and what it is on the target.
@@ -37,6 +38,33 @@ pub fn translate(
         (tp.clone(), Translated { source, translation })
     })
     .collect()
+}
+
+/// What checkpoints, oldest first, say of groups, by the partitions of the source that `source` names.
+pub fn remember(
+    checkpoints: &[Checkpoint],
+    source: impl Fn(&TopicPartition) -> Option<TopicPartition>,
+) -> BTreeMap<String, Group> {
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    for checkpoint in checkpoints {
+        let Some(partition) = source(&checkpoint.topic_partition) else {
+            continue;
+        };
+        let told = Translated {
+            source: Commit {
+                offset: checkpoint.upstream.0.0,
+                leader_epoch: None,
+                metadata: checkpoint.metadata.clone(),
+            },
+            translation: Translation::Exact {
+                target: checkpoint.downstream.0.0,
+                run: None,
+            },
+        };
+        let group = groups.entry(checkpoint.group.clone()).or_default();
+        group.insert(partition, told);
+    }
+    groups
 }
 
 /// Which positions of a group without members on the target are written there.
@@ -93,6 +121,7 @@ pub fn checkpoints<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::{NextOffset, Source, Target};
 
     fn commit(offset: i64) -> Commit {
         Commit {
@@ -126,6 +155,34 @@ mod tests {
             assert_eq!((commit.metadata.as_str(), commit.leader_epoch), ("m", None));
         }
         writes.get(&remote).map(|commit| commit.offset)
+    }
+
+    #[test]
+    fn what_was_told_before_shows_what_went_back_since() {
+        let told = |upstream, downstream| Checkpoint {
+            group: "g".into(),
+            topic_partition: TopicPartition::new("seoul.orders", 0),
+            upstream: Source(NextOffset(upstream)),
+            downstream: Target(NextOffset(downstream)),
+            metadata: String::new(),
+        };
+        let source = |tp: &TopicPartition| {
+            let topic = tp.topic.strip_prefix("seoul.")?;
+            Some(TopicPartition::new(topic, tp.partition))
+        };
+        let groups = remember(&[told(90, 190), told(100, 200)], source);
+        let exact = |source, target| group(source, Translation::Exact { target, run: None });
+        let remote = |tp: &TopicPartition| Some(tp.clone());
+        let there = [(TopicPartition::new("orders", 0), commit(200))].into();
+        assert_eq!(
+            writes(&exact(50, 150), Some(&groups["g"]), &there, remote).len(),
+            1
+        );
+        assert_eq!(
+            writes(&exact(100, 199), Some(&groups["g"]), &there, remote).len(),
+            0
+        );
+        assert_eq!(remember(&[told(90, 190)], |_| None).len(), 0, "of another flow");
     }
 
     #[test]

@@ -219,3 +219,42 @@ fn a_position_ahead_of_replication_is_held_at_its_end_and_mm2s_clients_find_the_
     let (from, to) = (read(source, &topic), read(target, &topic));
     assert_eq!(rest(&from, 1, 7), rest(&to, 1, translated[0].offset));
 }
+
+#[test]
+fn a_group_that_was_reset_while_no_daemon_ran_is_followed_and_one_that_moved_on_the_target_is_not_taken_back()
+{
+    let (source, target) = (&pair().source, &pair().target);
+    let (topic, reset, moved) = (unique("unseen"), unique("reset"), unique("moved"));
+    source.create_topic(&topic, 1, &[]);
+    oracle::transactional_load(&source.bootstrap(), &topic, 1, 40, 3, 4, 20);
+    let mut daemon = daemon(topology(&unique("t"), &[&topic], OFTEN));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
+    for name in [&reset, &moved] {
+        oracle::set_group_offset(&source.bootstrap(), name, &topic, 0, end / 2);
+        daemon.wait_for("it is written", SOON, |status| {
+            group(status, name)["state"] == "written"
+        });
+    }
+    let before = position(target, &reset, &topic, 0).expect("it was written");
+    assert_eq!(daemon.terminate(SOON), 0);
+
+    oracle::set_group_offset(&source.bootstrap(), &reset, &topic, 0, end / 4);
+    let there = oracle::end_offsets(&target.bootstrap(), &topic, COMMITTED)[0];
+    oracle::set_group_offset(&target.bootstrap(), &moved, &topic, 0, there);
+    daemon.restart();
+    wait_until("the reset is followed", SOON, || {
+        position(target, &reset, &topic, 0).is_some_and(|now| now < before)
+    });
+    let now = position(target, &reset, &topic, 0).expect("it was written");
+    let (from, to) = (read(source, &topic), read(target, &topic));
+    assert_eq!(rest(&from, 0, end / 4), rest(&to, 0, now));
+    daemon.wait_for("both were looked at", SOON, |status| {
+        group(status, &moved)["state"] == "written"
+    });
+    assert_eq!(
+        position(target, &moved, &topic, 0),
+        Some(there),
+        "it was taken back"
+    );
+}

@@ -14,17 +14,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rdkafka::message::Message;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::map_reader::MapReader;
 use super::task_thread::task_of;
-use super::{ADMIN_TIMEOUT, FlowContext, Shared, View, lock};
+use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, View, lock};
 use crate::error::{Code, Error, Result, Side};
 use crate::group_sync::{self, Group};
 use crate::kafka::admin::{GroupState, NewTopic, OffsetSpec};
 use crate::kafka::control::ControlProducer;
 use crate::kafka::groups::{Groups, Positions};
+use crate::kafka::reader::{Stretch, read_to_end};
 use crate::kafka::{NextOffset, Offset, Source, Target, TopicPartition};
 use crate::metrics::GroupSyncMetrics;
 use crate::mm2::{self, Checkpoint, OffsetSync};
@@ -132,7 +134,8 @@ struct Translator {
     producer: Option<ControlProducer>,
     numbers: u64,
     groups: BTreeMap<String, Known>,
-    told: BTreeMap<String, Group>,
+    /// What the checkpoints say, also those of a former life; `None` until they were read.
+    told: Option<BTreeMap<String, Group>>,
     synced: BTreeMap<TopicPartition, i64>,
     upkeep: Option<Instant>,
     errors: Vec<String>,
@@ -153,7 +156,7 @@ impl Translator {
             producer: None,
             numbers: 0,
             groups: BTreeMap::new(),
-            told: BTreeMap::new(),
+            told: None,
             synced: BTreeMap::new(),
             upkeep: None,
             errors: vec![],
@@ -220,6 +223,7 @@ impl Translator {
         if partial.is_empty() {
             self.forget_deleted(context, &wanted);
         }
+        self.remember(context, view)?;
         self.write_groups(context, view, &now)?;
         if context.spec.offset_sync.checkpoints {
             self.tell_checkpoints(context, view, &now)?;
@@ -280,8 +284,26 @@ impl Translator {
             }
             self.metrics.staleness(&group, None);
             self.groups.remove(&group);
-            self.told.remove(&group);
+            if let Some(told) = &mut self.told {
+                told.remove(&group);
+            }
         }
+    }
+
+    /// What was told before this life: a position that went back on the source while nobody looked is seen then.
+    fn remember(&mut self, context: &FlowContext, view: &View) -> Result<()> {
+        if self.told.is_none() {
+            let remote = |(tp, route): (&TopicPartition, &Route)| {
+                let remote = TopicPartition::new(route.remote.as_str(), tp.partition);
+                (remote, tp.clone())
+            };
+            let sources: BTreeMap<_, _> = view.partitions.iter().map(remote).collect();
+            self.told = Some(match context.spec.offset_sync.checkpoints {
+                true => group_sync::remember(&checkpoints(context)?, |tp| sources.get(tp).cloned()),
+                false => BTreeMap::new(),
+            });
+        }
+        Ok(())
     }
 
     fn write_groups(
@@ -344,7 +366,8 @@ impl Translator {
             let known = self.groups.entry(group.clone()).or_default();
             match there.get(&group) {
                 Some(Ok(there)) => {
-                    let before = Some(&known.positions).filter(|before| !before.is_empty());
+                    let seen = Some(&known.positions).filter(|before| !before.is_empty());
+                    let before = seen.or(self.told.as_ref().and_then(|told| told.get(&group)));
                     let writes = group_sync::writes(&now[&group], before, there, remote);
                     if writes.is_empty() {
                         known.is_at(&now[&group]);
@@ -402,9 +425,12 @@ impl Translator {
         let topic = mm2::checkpoints_topic(&context.spec.id.source);
         let at = now_ms();
         for (group, positions) in now {
-            let told = self.told.remove(group);
-            for (tp, it) in group_sync::checkpoints(positions, told.as_ref()) {
-                let (Some(route), Some(target)) = (view.partitions.get(tp), it.translation.target()) else {
+            let told = self.told.get_or_insert_default().get(group);
+            let due: Group = group_sync::checkpoints(positions, told)
+                .map(|(tp, it)| (tp.clone(), it.clone()))
+                .collect();
+            for (tp, it) in due {
+                let (Some(route), Some(target)) = (view.partitions.get(&tp), it.translation.target()) else {
                     continue;
                 };
                 let checkpoint = Checkpoint {
@@ -419,9 +445,10 @@ impl Translator {
                     let number = self.numbers;
                     self.producer(context)?
                         .send(&topic, 0, &key, Some(&value), at, number)?;
+                    let told = self.told.get_or_insert_default();
+                    told.entry(group.clone()).or_default().insert(tp, it);
                 }
             }
-            self.told.insert(group.clone(), positions.clone());
         }
         self.hear(&topic);
         Ok(())
@@ -532,8 +559,8 @@ impl Translator {
             .collect();
         if let Some(error) = failed.first() {
             self.errors.push(format!("{error}; {}", error.code.page().advice));
-            // Told again by the next pass.
-            self.told.clear();
+            // What was told is read again, and told again where it is missing.
+            self.told = None;
             self.synced.clear();
         }
     }
@@ -564,6 +591,29 @@ impl Translator {
             errors: self.errors.clone(),
         }
     }
+}
+
+/// The checkpoints on the target, the newest of each partition of each group last.
+fn checkpoints(context: &FlowContext) -> Result<Vec<Checkpoint>> {
+    let topic = mm2::checkpoints_topic(&context.spec.id.source);
+    let described = context.target_admin.describe_topics(&[&topic], ADMIN_TIMEOUT)?;
+    match described.get(&topic) {
+        Some(Err(error)) if error.code == Code::TargetTopicMissing => return Ok(vec![]),
+        Some(Err(error)) => return Err(error.clone()),
+        _ => {}
+    }
+    let stretch = Stretch {
+        topic: &topic,
+        partitions: &[(0, None)],
+        uncommitted: false,
+    };
+    let mut checkpoints = vec![];
+    read_to_end(&context.target, Side::Target, &stretch, MAP_TIMEOUT, |message| {
+        let pair = message.key().zip(message.payload());
+        checkpoints.extend(pair.and_then(|(key, value)| Checkpoint::decode(key, value)));
+        Ok(true)
+    })?;
+    Ok(checkpoints)
 }
 
 /// MM2's topics on the target, as MM2 creates them: one partition, compacted.
