@@ -3,31 +3,10 @@
 use serde_json::Value;
 
 use crate::commands::{Files, shared_clusters};
-use crate::harness::oracle::{self, Isolation, OracleRecord};
-use crate::harness::{Cluster, Pair, pair, unique};
+use crate::harness::oracle;
+use crate::harness::{Pair, pair, unique};
+use crate::positions::{COMMITTED, read, rest, write};
 use crate::replication::{SOON, daemon, partition, topology, wait_until_copied};
-
-const COMMITTED: Isolation = Isolation::ReadCommitted;
-
-/// Key and value.
-type Content = (Option<Vec<u8>>, Option<Vec<u8>>);
-
-/// Keys and values of a partition from an offset on.
-fn content(records: &[OracleRecord], number: i32, from: i64) -> Vec<Content> {
-    let of = records
-        .iter()
-        .filter(|it| it.partition == number && from <= it.offset);
-    of.map(|it| (it.key.clone(), it.value.clone())).collect()
-}
-
-fn read(cluster: &Cluster, topic: &str) -> Vec<OracleRecord> {
-    oracle::dump(&cluster.bootstrap(), topic, COMMITTED)
-}
-
-/// Aborted and committed transactions, so that offsets have holes.
-fn write(source: &Cluster, topic: &str, transactions: u32) {
-    oracle::transactional_load(&source.bootstrap(), topic, 2, transactions, 3, 4, 20);
-}
 
 #[test]
 fn a_flow_that_was_moved_copies_from_there_and_positions_stay_exact() {
@@ -87,7 +66,7 @@ fn a_flow_that_was_moved_copies_from_there_and_positions_stay_exact() {
         wait_until_copied(&daemon, source, &topic, SOON);
         let (more, again) = (read(source, &topic), read(target, &topic));
         for number in 0..2 {
-            let (was, is) = (content(&to, number, 0), content(&again, number, 0));
+            let (was, is) = (rest(&to, number, 0), rest(&again, number, 0));
             let new_from = match number {
                 0 => 20,
                 _ => from
@@ -97,7 +76,7 @@ fn a_flow_that_was_moved_copies_from_there_and_positions_stay_exact() {
                     .max()
                     .unwrap_or(0),
             };
-            let expected = [was, content(&more, number, new_from)].concat();
+            let expected = [was, rest(&more, number, new_from)].concat();
             assert!(
                 expected == is,
                 "{delivery} partition {number}: {} and {}",
@@ -115,15 +94,15 @@ fn a_flow_that_was_moved_copies_from_there_and_positions_stay_exact() {
                 status["flows"][0]["groups"]["groups"][&group]["state"] == "written"
             });
             let there = oracle::group_offsets(&target.bootstrap(), &group)[0].offset;
-            let (wanted, got) = (content(&more, 0, offset), content(&again, 0, there));
+            let (wanted, got) = (rest(&more, 0, offset), rest(&again, 0, there));
             // Before the place that it was moved to, the first copy is right, and what is copied twice comes twice.
             let got = match offset < 20 {
-                true => got[..wanted.len().min(content(&from, 0, offset).len())].to_vec(),
+                true => got[..wanted.len().min(rest(&from, 0, offset).len())].to_vec(),
                 false => got,
             };
             let wanted = wanted[..got.len()].to_vec();
             assert!(
-                wanted == got && (offset < 20 || got.len() == content(&more, 0, offset).len()),
+                wanted == got && (offset < 20 || got.len() == rest(&more, 0, offset).len()),
                 "{delivery} {offset}"
             );
         }
@@ -192,10 +171,10 @@ fn a_partition_that_stopped_over_a_gap_goes_on_after_to_current() {
     assert!(reset.stdout.contains("source_out_of_range"), "{}", reset.all());
     daemon.restart();
     wait_until_copied(&daemon, source, &topic, SOON);
-    let expected = [content(&copied, 0, 0), content(&read(source, &topic), 0, end - 5)].concat();
-    assert!(expected == content(&read(target, &topic), 0, 0), "partition 0");
+    let expected = [rest(&copied, 0, 0), rest(&read(source, &topic), 0, end - 5)].concat();
+    assert!(expected == rest(&read(target, &topic), 0, 0), "partition 0");
     assert!(
-        content(&read(source, &topic), 1, 0) == content(&read(target, &topic), 1, 0),
+        rest(&read(source, &topic), 1, 0) == rest(&read(target, &topic), 1, 0),
         "partition 1"
     );
 }

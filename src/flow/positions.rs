@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::map_reader::MapReader;
+use super::mm2_mirror::running;
 use super::task_thread::task_of;
 use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, View, lock};
 use crate::error::{Code, Error, Result, Side};
@@ -183,6 +184,17 @@ impl Translator {
     }
 
     fn try_pass(&mut self, context: &FlowContext, view: &View, tasks: u32) -> Result<()> {
+        if context.spec.mirror_maker.mirror_positions
+            && let Some(shown) = running(
+                &context.target_admin,
+                &context.target,
+                &context.spec,
+                Duration::ZERO,
+            )?
+        {
+            let error = Error::new(Code::Mm2Running, shown);
+            self.errors.push(format!("{error}; {}", error.code.page().advice));
+        }
         // Positions are asked for before the map is read: what they have passed is then in the map.
         let (listed, partial) = context.source_admin.list_groups(ADMIN_TIMEOUT)?;
         self.errors.extend(partial.iter().map(ToString::to_string));
