@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::commands::{Files, shared_clusters};
+use crate::harness::load::Load;
 use crate::harness::oracle;
 use crate::harness::{Pair, pair, unique};
 use crate::positions::{COMMITTED, read, rest, write};
@@ -176,5 +177,49 @@ fn a_partition_that_stopped_over_a_gap_goes_on_after_to_current() {
     assert!(
         rest(&read(source, &topic), 1, 0) == rest(&read(target, &topic), 1, 0),
         "partition 1"
+    );
+}
+
+/// A daemon that hangs has lost its seat but not its clients: what it does when it wakes must not count.
+#[test]
+fn a_frozen_daemon_that_wakes_after_a_reset_is_fenced_and_goes_on_from_there() {
+    let Pair { source, target } = pair();
+    let (topic, name) = (unique("frozen"), unique("frozen"));
+    source.create_topic(&topic, 1, &[]);
+    let flow = topology(&name, &[&topic], "");
+    let files = Files::new(&shared_clusters(), &[&flow]);
+    let daemon = daemon(flow);
+    let load = Load::start(&source.bootstrap(), &topic, 1, 500, 50);
+    daemon.wait_for("records are copied", SOON, |status| {
+        partition(status, &topic, 0).is_some_and(|it| it["next_source_offset"].as_i64() > Some(1_000))
+    });
+    daemon.process().signal("STOP");
+    let reset = [
+        "offsets",
+        "reset",
+        "--all-topics",
+        "--to-offset",
+        "10",
+        "--execute",
+        "--output",
+        "json",
+    ];
+    let reset = files.run(&reset);
+    assert_eq!(reset.code, 0, "{}", reset.all());
+    let before = reset.json()["positions"][0]["before"]
+        .as_i64()
+        .expect("it was copied before");
+    daemon.process().signal("CONT");
+    load.stop();
+    daemon.wait_for("it goes on from the new position", SOON, |status| {
+        let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
+        // What it said before it was frozen is more than what was stored, and less than the end.
+        partition(status, &topic, 0).is_some_and(|it| it["next_source_offset"].as_i64() == Some(end))
+    });
+    let (from, to) = (read(source, &topic), read(target, &topic));
+    let until: Vec<_> = rest(&from, 0, 0).into_iter().take(before as usize).collect();
+    assert!(
+        [until, rest(&from, 0, 10)].concat() == rest(&to, 0, 0),
+        "from {before}"
     );
 }
