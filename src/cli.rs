@@ -137,9 +137,9 @@ enum Command {
         output: Output,
     },
 
-    /// Show where consumer groups continue on the target; changes nothing
+    /// Show where consumer groups continue on the target; move the position of a flow
     ///
-    /// Asks both clusters and the flow's offset map there, no daemon.
+    /// Asks both clusters and the flow's offset map there, no daemon. Only `reset --execute` changes anything.
     Offsets {
         #[command(subcommand)]
         command: offsets::Command,
@@ -149,7 +149,7 @@ enum Command {
     #[command(hide = true)]
     GroupProcess,
 
-    /// Turn another replicator's configuration into causeway's files; contacts no cluster
+    /// Take over from another replicator: its configuration, then its positions
     Import {
         #[command(subcommand)]
         source: import::Source,

@@ -452,14 +452,18 @@ impl Runner {
     }
 }
 
-/// Creates the flow's own topics; returns the number of tasks. A flow that writes MM2's positions does not start
-/// beside it.
+/// Creates the flow's own topics; returns the number of tasks. A flow does not start beside an MM2 that copies the same
+/// topics to the same names.
 fn prepare(context: &FlowContext) -> Result<u32> {
     let (spec, target) = (&context.spec, &context.target);
-    if spec.mirror_maker.mirror_positions
-        && let Some(running) = mm2_mirror::running(&context.target_admin, target, spec, Duration::ZERO)?
-    {
-        return Err(Error::new(Code::Mm2Running, running));
+    match mm2_mirror::running(&context.target_admin, target, spec, Duration::ZERO) {
+        Ok(None) => {}
+        Ok(Some(running)) => return Err(Error::new(Code::Mm2Running, running)),
+        // Who never had an MM2 need not be allowed to ask about it.
+        Err(error) if !spec.mirror_maker.mirror_positions => {
+            debug!(%error, "whether MirrorMaker 2 runs is not known");
+        }
+        Err(error) => return Err(error),
     }
     state_topics::ensure(&context.target_admin, spec)
 }

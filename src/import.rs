@@ -69,7 +69,7 @@ impl Form {
 pub struct Item {
     /// The key as written, without its value.
     pub key: String,
-    /// Where it stands; `None` for a default of MM2 that nobody wrote.
+    /// Where it stands; `None` for what nobody wrote: a default of MM2, or what only its workers know.
     pub at: Option<At>,
     /// What became of it.
     pub class: Class,
@@ -380,11 +380,20 @@ impl Sheet {
 
     /// A default of MM2 that nobody wrote and that causeway does not share.
     fn default(&mut self, key: &str, text: &str) {
+        self.unwritten(key, Class::Different, false, text);
+    }
+
+    /// For what the input cannot say, and somebody must.
+    fn missing(&mut self, key: &str, text: &str) {
+        self.unwritten(key, Class::NoEquivalent, true, text);
+    }
+
+    fn unwritten(&mut self, key: &str, class: Class, decide: bool, text: &str) {
         let item = Item {
             key: key.to_owned(),
             at: None,
-            class: Class::Different,
-            decide: false,
+            class,
+            decide,
             text: text.to_owned(),
         };
         if !self.defaults.contains(&item) {

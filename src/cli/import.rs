@@ -168,7 +168,11 @@ fn as_text(import: &Import, files: &[File; 2], written: bool, left: &[Problem], 
     };
     let decide: Vec<&Item> = import.items.iter().filter(|it| it.decide).collect();
     let written_down = |class| of(class).filter(|it| it.at.is_some()).collect::<Vec<_>>();
-    let defaults: Vec<&Item> = import.items.iter().filter(|it| it.at.is_none()).collect();
+    let defaults: Vec<&Item> = import
+        .items
+        .iter()
+        .filter(|it| !it.decide && it.at.is_none())
+        .collect();
     for (title, items) in [
         (
             "Decide before it runs: data, names or access would differ",

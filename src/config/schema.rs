@@ -536,7 +536,7 @@ static MIRROR_MAKER: &[Key] = &[
         "mirror_positions",
         Boolean,
         Default("false"),
-        "Each commit also writes the flow's positions to offsets_topic, so that MirrorMaker 2 can go on where causeway stops. The flow does not start while MirrorMaker 2 runs.",
+        "After each commit the flow's positions are written to offsets_topic too, so that MirrorMaker 2 can go on where causeway stops.",
     ),
     key(
         "connector",

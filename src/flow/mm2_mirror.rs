@@ -1,7 +1,7 @@
 //! The MM2 that copied a flow before: whether it runs, and our positions where it finds them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::message::Message;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use crate::topology::FlowSpec;
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Writes the positions of a flow as MM2 would, in the transactions that copy the records.
+/// Writes the positions of a flow as MM2 would, once they are committed.
 #[derive(Clone, Debug)]
 pub struct Mm2Mirror {
     connector: String,
@@ -75,9 +75,6 @@ pub fn partitions(target: &Admin, topic: &str) -> Result<i32> {
 /// Whether MM2 runs on the flow, and what shows it. A worker that ended without leaving keeps its seat in the group
 /// for a while; `seat` is how long that is waited for.
 ///
-/// Workers that run are no proof: on a Connect cluster they outlive the connector. A connector that is stopped
-/// (KIP-875), or that the workers do not have, copies nothing.
-///
 /// # Errors
 /// The target cannot be asked.
 pub fn running(
@@ -87,26 +84,29 @@ pub fn running(
     seat: Duration,
 ) -> Result<Option<String>> {
     let mm2 = &spec.mirror_maker;
-    let states = || states(target_admin, target, &mm2.status_topic);
-    let deadline = std::time::Instant::now() + seat;
+    let deadline = Instant::now() + seat;
     loop {
-        let workers = members(target_admin, &mm2.connect_group, Duration::ZERO)?;
-        if workers.is_empty() || is_stopped(&states()?, &mm2.connector) {
+        let workers = members(target_admin, &mm2.connect_group, Duration::ZERO)?.len();
+        if workers == 0 {
             return Ok(None);
         }
-        if deadline <= std::time::Instant::now() {
-            let (group, connector) = (&mm2.connect_group, &mm2.connector);
+        let states = latest(target_admin, target, &mm2.status_topic)?;
+        let configs = latest(target_admin, target, &mm2.configs_topic)?;
+        let Some(what) = copies(&states, &configs, spec) else {
+            return Ok(None);
+        };
+        if deadline <= Instant::now() {
+            let group = &mm2.connect_group;
             return Ok(Some(format!(
-                "Connect group {group} has {} member(s), and connector {connector} is not stopped",
-                workers.len()
+                "Connect group {group} has {workers} member(s): {what}"
             )));
         }
         std::thread::sleep(Duration::from_millis(500));
     }
 }
 
-/// The states that Connect has stored, by key; empty when there is no such topic.
-fn states(admin: &Admin, target: &ClusterConnection, topic: &str) -> Result<BTreeMap<String, String>> {
+/// The newest record of every key of a topic of Connect's; none when there is no such topic.
+fn latest(admin: &Admin, target: &ClusterConnection, topic: &str) -> Result<BTreeMap<String, Value>> {
     let count = match partitions(admin, topic) {
         Ok(count) => count,
         Err(error) if error.code == Code::TargetTopicMissing => return Ok(BTreeMap::new()),
@@ -118,65 +118,161 @@ fn states(admin: &Admin, target: &ClusterConnection, topic: &str) -> Result<BTre
         partitions: &all,
         uncommitted: false,
     };
-    let mut states = BTreeMap::new();
+    let mut latest = BTreeMap::new();
     read_to_end(target, Side::Target, &stretch, TIMEOUT, |message| {
         let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
-        let value: Option<Value> = message
+        let value = message
             .payload()
             .and_then(|value| serde_json::from_slice(value).ok());
-        match value.as_ref().and_then(|value| value["state"].as_str()) {
-            Some(state) => states.insert(key, state.to_owned()),
-            None => states.remove(&key),
+        match value {
+            Some(Value::Null) | None => latest.remove(&key),
+            Some(value) => latest.insert(key, value),
         };
         Ok(true)
     })?;
-    Ok(states)
+    Ok(latest)
 }
 
-/// Whether a connector of live workers copies nothing. Workers that have stored no state at all may just be starting.
-fn is_stopped(states: &BTreeMap<String, String>, connector: &str) -> bool {
-    let task = format!("status-task-{connector}-");
-    let tasks = states.iter().filter(|(key, _)| {
-        let number = key.strip_prefix(&task);
-        number.is_some_and(|number| number.parse::<u32>().is_ok())
-    });
-    match states.get(&format!("status-connector-{connector}")) {
-        Some(state) => state == "STOPPED" && tasks.clone().all(|(_, state)| state == "DESTROYED"),
-        None => !states.is_empty() && tasks.count() == 0,
+/// What shows that the connector of live workers writes what the flow writes; `None`: it does not.
+///
+/// Workers that run are no proof: on a Connect cluster they outlive a connector that is stopped (KIP-875), and MM2 may
+/// copy other topics, or the same ones under other names. Workers that have stored nothing yet may just be starting.
+fn copies(
+    states: &BTreeMap<String, Value>,
+    configs: &BTreeMap<String, Value>,
+    spec: &FlowSpec,
+) -> Option<String> {
+    let connector = &spec.mirror_maker.connector;
+    if states.is_empty() || configs.is_empty() {
+        return Some("they have not said yet what they do".to_owned());
     }
+    let tasks_of = |prefix: &str| -> Vec<(u64, &Value)> {
+        let prefix = format!("{prefix}-{connector}-");
+        let all = if prefix.starts_with("status") {
+            states
+        } else {
+            configs
+        };
+        let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
+        all.iter()
+            .filter_map(|(key, value)| Some((number(key)?, value)))
+            .collect()
+    };
+    let state = states.get(&format!("status-connector-{connector}"));
+    let task_states = tasks_of("status-task");
+    let ended = task_states.iter().all(|(_, it)| it["state"] == "DESTROYED");
+    match state.and_then(|state| state["state"].as_str()) {
+        Some("STOPPED") | None if ended => return None,
+        _ => {}
+    }
+    let count = configs
+        .get(&format!("commit-{connector}"))
+        .and_then(|commit| commit["tasks"].as_u64());
+    let Some(count) = count else {
+        return Some(format!("connector {connector} is starting"));
+    };
+    for (_, task) in tasks_of("task").into_iter().filter(|(number, _)| *number < count) {
+        let property = |name: &str| task["properties"][name].as_str();
+        let assigned = property("task.assigned.partitions").unwrap_or_default();
+        for partition in assigned.split(',') {
+            let Some((topic, _)) = partition.rsplit_once('-') else {
+                continue;
+            };
+            let separator = property("replication.policy.separator").unwrap_or(".");
+            let theirs = match property("replication.policy.class") {
+                Some(class) if class.ends_with(".IdentityReplicationPolicy") => Some(topic.to_owned()),
+                Some(class) if !class.ends_with(".DefaultReplicationPolicy") => None,
+                _ => Some(format!("{}{separator}{topic}", spec.id.source)),
+            };
+            let ours = spec
+                .replication_policy
+                .format_remote_topic(&spec.id.source, topic);
+            // What another policy names nobody here can tell.
+            if spec.topics.matches(topic) && theirs.is_none_or(|theirs| theirs == ours) {
+                return Some(format!("connector {connector} copies {partition} to {ours}"));
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
     use super::*;
 
+    /// The first flow of the example, which keeps names and copies `orders.*` and `payments`.
+    fn flow() -> FlowSpec {
+        let path = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let topology = path("topologies/active-standby.yaml");
+        let (_, topologies) = crate::topology::load(&path("config/local.yaml"), &[topology], &|_| None)
+            .expect("an example without mistakes");
+        topologies[0].flows[0].clone()
+    }
+
     #[test]
-    fn only_a_connector_that_is_stopped_or_absent_copies_nothing() {
-        let states = |list: &[(&str, &str)]| -> BTreeMap<String, String> {
-            let own = |(key, state): &(&str, &str)| ((*key).to_owned(), (*state).to_owned());
-            list.iter().map(own).collect()
+    fn a_mirror_maker_that_is_stopped_or_copies_something_else_is_not_in_the_way() {
+        let flow = flow();
+        let values = |list: Vec<(String, Value)>| -> BTreeMap<String, Value> { list.into_iter().collect() };
+        let states = |list: &[(&str, &str)]| {
+            let own = |(key, state): &(&str, &str)| ((*key).to_owned(), json!({ "state": state }));
+            values(list.iter().map(own).collect())
         };
-        for (list, expected) in [
-            (&[][..], false),
-            (&[("status-connector-m", "STOPPED")], true),
-            (&[("status-connector-m", "RUNNING")], false),
-            (&[("status-connector-m", "PAUSED")], false),
-            (&[("status-connector-m", "UNASSIGNED")], false),
-            (
-                &[("status-connector-m", "STOPPED"), ("status-task-m-0", "RUNNING")],
-                false,
-            ),
-            (
-                &[
-                    ("status-connector-m", "STOPPED"),
-                    ("status-task-m-x-0", "RUNNING"),
-                ],
-                true,
-            ),
-            (&[("status-connector-other", "RUNNING")], true),
-        ] {
-            assert_eq!(is_stopped(&states(list), "m"), expected, "{list:?}");
-        }
+        let configs = |assigned: &str, policy: &str, tasks: u64| {
+            let properties = json!({
+                "task.assigned.partitions": assigned,
+                "replication.policy.class": format!("org.apache.kafka.connect.mirror.{policy}"),
+            });
+            values(vec![
+                ("connector-m".to_owned(), json!({ "properties": {} })),
+                ("task-m-0".to_owned(), json!({ "properties": properties })),
+                ("commit-m".to_owned(), json!({ "tasks": tasks })),
+            ])
+        };
+        let mut flow = flow;
+        flow.mirror_maker.connector = "m".to_owned();
+        let (same, other) = ("IdentityReplicationPolicy", "DefaultReplicationPolicy");
+        let on = [("status-connector-m", "RUNNING"), ("status-task-m-0", "RUNNING")];
+        let ours = configs("shipments-0,orders-eu-1", same, 1);
+        let stopped = |list: &[(&str, &str)]| copies(&states(list), &ours, &flow).is_none();
+        assert!(!stopped(&[]), "starting");
+        assert!(!stopped(&on));
+        assert!(!stopped(&[("status-connector-m", "PAUSED"), on[1]]));
+        assert!(!stopped(&[("status-connector-m", "UNASSIGNED"), on[1]]));
+        assert!(!stopped(&[("status-connector-m", "STOPPED"), on[1]]));
+        assert!(!stopped(&[
+            ("status-connector-m", "FAILED"),
+            ("status-task-m-0", "DESTROYED")
+        ]));
+        assert!(stopped(&[
+            ("status-connector-m", "STOPPED"),
+            ("status-task-m-0", "DESTROYED")
+        ]));
+        assert!(stopped(&[
+            ("status-connector-m", "STOPPED"),
+            ("status-task-m-x-0", "RUNNING")
+        ]));
+        assert!(stopped(&[("status-connector-other", "RUNNING")]));
+        let copies = |configs: &BTreeMap<String, Value>| copies(&states(&on), configs, &flow);
+        assert_eq!(
+            copies(&ours).as_deref(),
+            Some("connector m copies orders-eu-1 to orders-eu")
+        );
+        assert_eq!(copies(&configs("shipments-0", same, 1)), None, "other topics");
+        assert_eq!(copies(&configs("orders-eu-1", other, 1)), None, "other names");
+        assert_eq!(
+            copies(&configs("orders-eu-1", same, 0)),
+            None,
+            "a task that is gone"
+        );
+        assert!(
+            copies(&configs("orders-eu-1", "Mine", 1)).is_some(),
+            "names that nobody can tell"
+        );
+        assert!(copies(&BTreeMap::new()).is_some(), "starting");
     }
 
     #[test]

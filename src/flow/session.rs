@@ -371,7 +371,7 @@ impl<'a> Session<'a> {
 
     fn commit(&mut self) -> Result<()> {
         let started = Instant::now();
-        let mut records: Vec<StateRecord> = vec![];
+        let (mut records, mut mirrored): (Vec<StateRecord>, Vec<StateRecord>) = (vec![], vec![]);
         for pending in self.state.pending() {
             let tp = &self.partitions[pending.partition.0].tp;
             let Some(progress) = self.slot.progress.get_mut(tp) else {
@@ -381,12 +381,17 @@ impl<'a> Session<'a> {
             progress.next_target_offset = Some(pending.next_target);
             records.push(progress_record(tp, progress));
             if let Some(mirror) = &self.mirror {
-                records.extend(mirror.record(tp, pending.next_source));
+                mirrored.extend(mirror.record(tp, pending.next_source));
             }
             records.extend(pending.segments.iter().map(|segment| segment_record(tp, segment)));
         }
         self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;
         self.open = false;
+        if !mirrored.is_empty() {
+            // Not with the records: an MM2 that does not work exactly once reads what is not committed, too, and
+            // would leave out what an aborted transaction had said.
+            self.engine.commit(&mirrored, false, COMMIT_TIMEOUT)?;
+        }
         self.task.failures = 0;
         self.task.metrics.commit(started.elapsed());
         Ok(())
@@ -561,7 +566,8 @@ impl<'a> Session<'a> {
                 info!(topic = %tp.topic, partition = tp.partition, replayed, "records are copied again");
                 self.task.metrics.replayed(replayed);
             }
-            let persist = stored != Some(&progress);
+            // After a crash MM2's positions may be those of the commit before.
+            let persist = stored != Some(&progress) || self.mirror.is_some();
             self.slot.progress.insert(tp.clone(), progress);
             debug!(topic = %tp.topic, partition = tp.partition, position = begin.position, "partition assigned");
             if self.partitions.len() <= id.0 {

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use super::audit::{self, Deed};
 use super::ledger::{Ledger, StateRecord};
+use super::mm2_mirror::Mm2Mirror;
 use super::slot::{Slot, progress_record};
 use super::start::{Bounds, StoredProgress};
 use super::task_thread::task_of;
 use super::{bounds, state_topics};
 use crate::config_sync;
 use crate::error::{Code, Error, Result, Side};
-use crate::kafka::TopicPartition;
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClusterConnection;
+use crate::kafka::{NextOffset, Source, TopicPartition};
 use crate::topology::FlowSpec;
 
 /// How long one request may take.
@@ -163,7 +164,7 @@ impl<'a> StoppedFlow<'a> {
     }
 
     /// Stores changes, the tasks one after another, each in one transaction with its line of the audit trail and
-    /// with `more` records of the task. Returns the tasks whose changes are stored, and what stopped the others.
+    /// with `more` records of the task; then, where MM2 is to find them, as MM2's positions. Returns the tasks whose changes are stored, and what stopped the others.
     pub fn store(
         &self,
         ledgers: &mut [Ledger],
@@ -174,6 +175,10 @@ impl<'a> StoppedFlow<'a> {
         let mut done = vec![];
         let steps = || -> Result<()> {
             state_topics::ensure_audit(&self.target, self.spec)?;
+            let mirror = match self.spec.mirror_maker.mirror_positions {
+                true => Some(Mm2Mirror::find(&self.target, self.spec)?),
+                false => None,
+            };
             for (task, ledger) in (0..).zip(ledgers) {
                 let ours = || changes.iter().filter(|it| self.task_of(&it.partition) == task);
                 let more = more.get(&task).map_or(&[][..], Vec::as_slice);
@@ -188,6 +193,14 @@ impl<'a> StoppedFlow<'a> {
                 records.push(audit::record(&self.spec.id, task, deed, audited));
                 ledger.commit(&records, false, TIMEOUT)?;
                 done.push(task);
+                let next = |it: &Change| Source(NextOffset(it.after.next_source_offset));
+                let mirrored: Vec<_> = mirror
+                    .iter()
+                    .flat_map(|mirror| ours().filter_map(|it| mirror.record(&it.partition, next(it))))
+                    .collect();
+                if !mirrored.is_empty() {
+                    ledger.commit(&mirrored, false, TIMEOUT)?;
+                }
             }
             Ok(())
         };

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::bounds::offset;
 use super::ledger::StateRecord;
-use super::mm2_mirror::{Mm2Mirror, partitions};
+use super::mm2_mirror::partitions;
 use super::slot::{Slot, born_record, segment_record};
 use super::start::{Bounds, StoredProgress, begin};
 use super::stopped::{Change, StoppedFlow};
@@ -18,7 +18,7 @@ use crate::kafka::admin::{Admin, OffsetSpec};
 use crate::kafka::client::ClusterConnection;
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::{Stretch, read_to_end};
-use crate::kafka::{NextOffset, Offset, Source, TopicPartition};
+use crate::kafka::{Offset, Source, TopicPartition};
 use crate::mm2::connect_offsets::{Position, PositionKey};
 use crate::mm2::overlap::{Copied, Seen, aligned, anchored};
 use crate::mm2::{OffsetSync, offset_syncs_topic};
@@ -624,21 +624,13 @@ fn seen(message: &BorrowedMessage<'_>, without_time: bool) -> Seen {
     }
 }
 
-/// What is stored besides progress: that the slots are owned, the offset map and, where MM2 is to find it, the position;
-/// by task.
-///
-/// # Errors
-/// The target does not have MM2's offsets topic, or cannot tell.
+/// What is stored besides progress: that the slots are owned, and the offset map; by task.
 pub fn records(
     flow: &StoppedFlow<'_>,
     plan: &Plan,
     slots: &[Slot],
     now_ms: i64,
-) -> Result<BTreeMap<u32, Vec<StateRecord>>> {
-    let mirror = match flow.spec.mirror_maker.mirror_positions {
-        true => Some(Mm2Mirror::find(&flow.target, flow.spec)?),
-        false => None,
-    };
+) -> BTreeMap<u32, Vec<StateRecord>> {
     let mut records: BTreeMap<u32, Vec<StateRecord>> = BTreeMap::new();
     for (task, slot) in (0..).zip(slots) {
         if !slot.born {
@@ -653,12 +645,8 @@ pub fn records(
                 .iter()
                 .map(|segment| segment_record(partition, segment)),
         );
-        if let (Some(mirror), Some(_)) = (&mirror, it.last) {
-            let next = Source(NextOffset(it.change.after.next_source_offset));
-            of.extend(mirror.record(partition, next));
-        }
     }
-    Ok(records)
+    records
 }
 
 #[cfg(test)]

@@ -140,12 +140,32 @@ fn find(node: &Node, path: &str, sheet: &mut Sheet, found: &mut Vec<Connector>) 
             found.push(connector(node.at, entries, path, sheet));
         }
         Yaml::Map(entries) => {
+            // The connector's name stands beside its configuration.
+            let wraps = |entry: &Entry| {
+                matches!(entry.value.kind, Yaml::Map(_)) && CONFIG.contains(&entry.key.as_str())
+            };
+            let mut name = None;
+            if entries.iter().any(wraps) {
+                for entry in entries {
+                    if let ("name" | "connectorName", Yaml::Scalar(text)) =
+                        (entry.key.as_str(), &entry.value.kind)
+                    {
+                        name = Some(sheet.add(format!("{path}{}", entry.key), text.trim(), entry.key_at));
+                    }
+                }
+            }
             for entry in entries {
                 let below = format!("{path}{}.", entry.key);
                 match &entry.value.kind {
                     Yaml::Map(config) if CONFIG.contains(&entry.key.as_str()) => {
-                        found.push(connector(entry.key_at, config, &below, sheet));
+                        let mut connector = connector(entry.key_at, config, &below, sheet);
+                        if let Some(id) = name {
+                            sheet.agree(&mut connector.keys, "name", id);
+                        }
+                        found.push(connector);
                     }
+                    Yaml::Scalar(_)
+                        if name.is_some() && ["name", "connectorName"].contains(&entry.key.as_str()) => {}
                     Yaml::Map(_) => find(&entry.value, &below, sheet, found),
                     Yaml::List(items) if items.iter().any(|it| matches!(it.kind, Yaml::Map(_))) => {
                         find(&entry.value, &format!("{path}{}", entry.key), sheet, found);

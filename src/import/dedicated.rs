@@ -17,6 +17,13 @@ const WORKER: &[&str] = &[
     "worker",
 ];
 
+/// Of these, the ones that name the topics in which a worker keeps what it knows.
+const STORAGE: &[&str] = &[
+    "offset.storage.topic",
+    "config.storage.topic",
+    "status.storage.topic",
+];
+
 pub fn read(properties: Vec<Property>, sheet: &mut Sheet) -> Option<Input> {
     let mut keys: BTreeMap<String, Id> = BTreeMap::new();
     for Property { key, value, at } in properties {
@@ -75,6 +82,7 @@ pub fn read(properties: Vec<Property>, sheet: &mut Sheet) -> Option<Input> {
         flows: BTreeMap::new(),
         top: Keys::new(),
         security: Keys::new(),
+        storage: Keys::new(),
     };
     for (key, id) in &keys {
         if key != "clusters" {
@@ -90,6 +98,8 @@ struct Folded {
     flows: BTreeMap<(String, String), Keys>,
     top: Keys,
     security: Keys,
+    /// The topics of every Connect worker.
+    storage: Keys,
 }
 
 impl Folded {
@@ -152,6 +162,8 @@ impl Folded {
                 id,
                 "MirrorMaker 2 ignores client settings at the top level; they belong to `<cluster>.`",
             );
+        } else if STORAGE.contains(&key) {
+            sheet.put(&mut self.storage, key, id);
         } else if WORKER.iter().any(|it| key.starts_with(it)) && key != "tasks.max" {
             sheet.gone(id, super::translate::WORKER_GONE);
         } else {
@@ -174,6 +186,10 @@ impl Folded {
             let own = std::mem::replace(&mut cluster.security, self.security.clone());
             for (key, id) in own {
                 sheet.put(&mut cluster.security, &key, id);
+            }
+            // Here it is the other way round (`MirrorMakerConfig.workerConfig`).
+            for (key, id) in &self.storage {
+                sheet.put(&mut cluster.worker, key, *id);
             }
         }
         let mut flows = Vec::new();

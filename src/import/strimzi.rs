@@ -213,9 +213,18 @@ impl Reader<'_> {
                     self.security(entry, path, &entry.key, &mut keys);
                     cluster.strimzi = keys;
                 }
-                ("groupId" | "configStorageTopic" | "offsetStorageTopic" | "statusStorageTopic", _) => {
+                (
+                    field @ ("groupId" | "configStorageTopic" | "offsetStorageTopic" | "statusStorageTopic"),
+                    _,
+                ) => {
                     let id = self.leaf(entry, path);
-                    self.sheet.gone(id, super::translate::WORKER_GONE);
+                    let key = match field {
+                        "groupId" => "group.id",
+                        "configStorageTopic" => "config.storage.topic",
+                        "offsetStorageTopic" => "offset.storage.topic",
+                        _ => "status.storage.topic",
+                    };
+                    self.sheet.put(&mut cluster.worker, key, id);
                 }
                 ("config", Yaml::Null) => {
                     let id = self.leaf(entry, path);

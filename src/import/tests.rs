@@ -290,6 +290,152 @@ fn tools_wrap_connectors_in_their_own_ways() {
     }
 }
 
+/// Where `import mm2-state` will look, of each flow: connector, group and topics.
+fn places(import: &Import) -> Vec<String> {
+    let (_, topologies) = load(import).unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+    let flows = topologies[0].flows.iter().map(|flow| {
+        let it = &flow.mirror_maker;
+        assert!(!it.mirror_positions);
+        format!(
+            "{} {} {} {} {} {}",
+            flow.id, it.connector, it.connect_group, it.offsets_topic, it.configs_topic, it.status_topic
+        )
+    });
+    let mut places: Vec<String> = flows.collect();
+    places.sort();
+    places
+}
+
+#[test]
+fn a_dedicated_mm2_keeps_its_state_where_causeway_looks_unless_it_was_told_otherwise() {
+    let import = run(PAIR).unwrap();
+    assert!(!import.topology.contains("mirror_maker"), "{}", import.topology);
+    assert_eq!(
+        places(&import),
+        [
+            "a->b MirrorSourceConnector a-mm2 mm2-offsets.a.internal mm2-configs.a.internal mm2-status.a.internal"
+        ]
+    );
+    // The target's worker counts, and topics at the top of the file count more; a group there does not.
+    let text = format!(
+        "{PAIR}b->a.enabled=true\nb.group.id=mine\nb.offset.storage.topic=below\nb.config.storage.topic=configs\noffset.storage.topic=above\ngroup.id=ignored\na->b.name=ignored\n"
+    );
+    let import = run(&text).unwrap();
+    assert_eq!(
+        places(&import),
+        [
+            "a->b MirrorSourceConnector mine above configs mm2-status.a.internal",
+            "b->a MirrorSourceConnector b-mm2 above mm2-configs.b.internal mm2-status.b.internal",
+        ]
+    );
+    let class = |key: &str| (item(&import, key).class, item(&import, key).decide);
+    assert_eq!(class("b.group.id"), (Class::Carried, false));
+    assert_eq!(class("offset.storage.topic"), (Class::Carried, false));
+    assert_eq!(class("group.id"), (Class::NoEquivalent, false));
+    assert_eq!(
+        item(&import, "b.offset.storage.topic").text,
+        "has no effect: line 9 overrides it"
+    );
+    // The connector's own topic is the one it reads first.
+    let import = run(&format!("{text}a->b.offsets.storage.topic=own\n")).unwrap();
+    assert!(
+        places(&import)[0].contains(" mine own configs "),
+        "{:?}",
+        places(&import)
+    );
+    // An alias that causeway cannot take is still the one that MM2's topics are called after.
+    let import = run(
+        "clusters=us.east,b\nus.east.bootstrap.servers=a:1\nb.bootstrap.servers=b:1\nus.east->b.enabled=true\n",
+    );
+    assert_eq!(
+        places(&import.unwrap()),
+        [
+            "us-east->b MirrorSourceConnector us.east-mm2 mm2-offsets.us.east.internal mm2-configs.us.east.internal mm2-status.us.east.internal"
+        ]
+    );
+}
+
+#[test]
+fn strimzi_keeps_mm2s_state_under_names_of_its_own() {
+    let old = |config: &str| {
+        let text = format!(
+            "apiVersion: kafka.strimzi.io/v1beta2\nkind: KafkaMirrorMaker2\nspec:\n  connectCluster: c\n  clusters:\n    - alias: a\n      bootstrapServers: a:1\n    - alias: b\n      bootstrapServers: b:1\n    - alias: c\n      bootstrapServers: c:1\n{config}  mirrors:\n    - sourceCluster: a\n      targetCluster: c\n      sourceConnector: {{}}\n    - sourceCluster: b\n      targetCluster: c\n      sourceConnector: {{config: {{offsets.storage.topic: own}}}}\n"
+        );
+        places(&run(&text).unwrap_or_else(|it| panic!("{}", shown(&it))))
+    };
+    assert_eq!(
+        old(""),
+        [
+            "a->c a->c.MirrorSourceConnector mirrormaker2-cluster mirrormaker2-cluster-offsets mirrormaker2-cluster-configs mirrormaker2-cluster-status",
+            "b->c b->c.MirrorSourceConnector mirrormaker2-cluster own mirrormaker2-cluster-configs mirrormaker2-cluster-status",
+        ]
+    );
+    assert_eq!(
+        old("      config: {group.id: g, offset.storage.topic: o, status.storage.topic: s}\n"),
+        [
+            "a->c a->c.MirrorSourceConnector g o mirrormaker2-cluster-configs s",
+            "b->c b->c.MirrorSourceConnector g own mirrormaker2-cluster-configs s",
+        ]
+    );
+    let text = "apiVersion: kafka.strimzi.io/v1\nkind: KafkaMirrorMaker2\nspec:\n  target: {alias: b, bootstrapServers: b:1, groupId: g, offsetStorageTopic: o, configStorageTopic: c, statusStorageTopic: s}\n  mirrors:\n    - source: {alias: a, bootstrapServers: a:1}\n      sourceConnector: {}\n";
+    let import = run(text).unwrap();
+    assert_eq!(places(&import), ["a->b a->b.MirrorSourceConnector g o c s"]);
+    for field in [
+        "groupId",
+        "offsetStorageTopic",
+        "configStorageTopic",
+        "statusStorageTopic",
+    ] {
+        let item = item(&import, &format!("spec.target.{field}"));
+        assert_eq!(item.class, Class::Carried, "{item:?}");
+        assert!(item.text.starts_with("→ replication.mirror_maker."), "{item:?}");
+    }
+}
+
+#[test]
+fn what_only_the_connect_workers_know_must_be_decided() {
+    let config = r#""connector.class": "MirrorSourceConnector", "source.cluster.alias": "a", "target.cluster.alias": "b",
+        "source.cluster.bootstrap.servers": "a:1", "target.cluster.bootstrap.servers": "b:1""#;
+    let asked = |import: &Import| {
+        let mut asked = import.items.iter().filter(|it| it.decide);
+        let item = asked.next().expect("an item").clone();
+        assert!(asked.next().is_none() && item.at.is_none(), "{:?}", import.items);
+        assert!(import.topology.contains(&item.text), "{}", import.topology);
+        item
+    };
+    for (text, name) in [
+        (
+            format!("{{\"name\": \"mine\", \"config\": {{{config}}}}}"),
+            "name",
+        ),
+        (
+            format!("{{\"connectorName\": \"mine\", \"connectorConfiguration\": {{{config}}}}}"),
+            "connectorName",
+        ),
+        (format!("{{{config}, \"name\": \"mine\"}}"), "name"),
+    ] {
+        let import = run(&text).unwrap();
+        assert_eq!(places(&import)[0].split(' ').nth(1), Some("mine"), "{text}");
+        assert_eq!(item(&import, name).text, "→ replication.mirror_maker.connector");
+        let asked = asked(&import);
+        assert_eq!(
+            asked.key,
+            "group.id, offset.storage.topic, config.storage.topic, status.storage.topic"
+        );
+        assert!(
+            asked.text.contains(
+                "set connect_group, offsets_topic, configs_topic, status_topic under replication.mirror_maker"
+            ),
+            "{asked:?}"
+        );
+    }
+    let bare = asked(&run(&format!("{{{config}}}")).unwrap());
+    assert!(bare.text.contains("set connector, connect_group"), "{bare:?}");
+    let own = run(&format!("{{{config}, \"offsets.storage.topic\": \"own\"}}")).unwrap();
+    assert!(!asked(&own).text.contains("offsets_topic"));
+    assert_eq!(item(&own, "offsets.storage.topic").class, Class::Carried);
+}
+
 /// The keys of a tree that have no keys inside, each with those above it.
 fn leaves(node: &Node, above: &[At], found: &mut Vec<Vec<At>>) {
     match &node.kind {
@@ -385,6 +531,11 @@ const KEYS: &[(&str, &[&str])] = &[
     ("transforms.x.type", &["y"]),
     ("key.converter", &["x.ByteArrayConverter", "x.Json"]),
     ("offset.storage.replication.factor", &["3"]),
+    ("offset.storage.topic", &["x", "", "${env:T}", "$${x"]),
+    ("status.storage.topic", &["x"]),
+    ("offsets.storage.topic", &["x", ""]),
+    ("group.id", &["x", "two words"]),
+    ("name", &["x"]),
     ("exactly.once.source.support", &["enabled", "disabled"]),
     ("consumer.auto.offset.reset", &["latest", "earliest", "none"]),
     ("consumer.fetch.min.bytes", &["1", "-7", "many"]),

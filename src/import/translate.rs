@@ -12,7 +12,9 @@ use crate::config::schema::{ALIAS, Kind};
 use crate::config::value::{servers, show_duration};
 use crate::config::{At, takes_property};
 use crate::config_sync::plan::EXCLUDED;
+use crate::kafka::ClusterAlias;
 use crate::kafka::client::{JavaClient, OWNED, from_java};
+use crate::topology::MirrorMakerSpec;
 
 /// Why settings of Connect's workers are gone.
 pub const WORKER_GONE: &str =
@@ -159,7 +161,7 @@ fn names(clusters: &[Cluster], sheet: &mut Sheet) -> Vec<Named> {
             && let Some(id) = cluster.bootstrap
         {
             let text = format!(
-                "causeway's aliases are letters, digits, `_` and `-`: `{}` is written as `{name}`, so topics that MirrorMaker 2 called `{0}.…` get another name",
+                "causeway's aliases are letters, digits, `_` and `-`: `{}` is written as `{name}`, so topics that MirrorMaker 2 called `{0}.…` get another name, and `causeway import mm2-state` does not find the positions that it stored under `{0}`",
                 short(alias)
             );
             sheet.decide(id, Class::Different, text);
@@ -241,6 +243,7 @@ impl Translator<'_> {
         self.delivery(flow, &mut settings);
         self.positions(flow, &mut settings);
         self.heartbeats(flow, &mut settings);
+        self.mirror_maker(flow, &mut settings);
         copies.then_some(settings)
     }
 
@@ -802,6 +805,103 @@ impl Translator<'_> {
             Some((id, _)) => self.sheet.different(id, copied),
             None if !on => self.sheet.default("heartbeats.replication.enabled", "on in MirrorMaker 2; causeway copies the source's heartbeats only with heartbeats.enabled: true"),
             None => {}
+        }
+    }
+
+    /// Where MM2 keeps what it knows of the flow, so that `import mm2-state` finds it.
+    fn mirror_maker(&mut self, flow: &Flow, settings: &mut Settings) {
+        let expected = MirrorMakerSpec::dedicated(&ClusterAlias::new(named(&flow.source, self.names)));
+        let theirs = match self.form {
+            Form::Dedicated => MirrorMakerSpec::dedicated(&ClusterAlias::new(&flow.source)),
+            Form::Strimzi => MirrorMakerSpec {
+                // Defaults of Strimzi's `KafkaMirrorMaker2Configuration`; of `v1` each is required.
+                connector: format!("{}->{}.MirrorSourceConnector", flow.source, flow.target),
+                connect_group: "mirrormaker2-cluster".to_owned(),
+                offsets_topic: "mirrormaker2-cluster-offsets".to_owned(),
+                configs_topic: "mirrormaker2-cluster-configs".to_owned(),
+                status_topic: "mirrormaker2-cluster-status".to_owned(),
+                ..expected.clone()
+            },
+            Form::Connectors => expected.clone(),
+        };
+        let worker = self
+            .of(&flow.target)
+            .map(|it| it.worker.clone())
+            .unwrap_or_default();
+        // A dedicated MM2 and Strimzi name their connectors themselves.
+        let none = Keys::new();
+        let connector = match self.form {
+            Form::Connectors => &flow.records,
+            Form::Dedicated | Form::Strimzi => &none,
+        };
+        // A connector with a topic of its own reads it first, the worker's after it.
+        let offsets = match flow.records.contains_key("offsets.storage.topic") {
+            true => (&flow.records, "offsets.storage.topic"),
+            false => (&worker, "offset.storage.topic"),
+        };
+        let join = |words: &mut dyn Iterator<Item = &'static str>| words.collect::<Vec<_>>().join(", ");
+        let mut missing: Vec<(&str, &str)> = Vec::new();
+        for (ours, (keys, key), expected, theirs) in [
+            (
+                "connector",
+                (connector, "name"),
+                expected.connector,
+                theirs.connector,
+            ),
+            (
+                "connect_group",
+                (&worker, "group.id"),
+                expected.connect_group,
+                theirs.connect_group,
+            ),
+            (
+                "offsets_topic",
+                offsets,
+                expected.offsets_topic,
+                theirs.offsets_topic,
+            ),
+            (
+                "configs_topic",
+                (&worker, "config.storage.topic"),
+                expected.configs_topic,
+                theirs.configs_topic,
+            ),
+            (
+                "status_topic",
+                (&worker, "status.storage.topic"),
+                expected.status_topic,
+                theirs.status_topic,
+            ),
+        ] {
+            let name = match self.sheet.word(keys, key) {
+                Some((id, name)) if !name.is_empty() => {
+                    self.sheet
+                        .carried(id, format!("→ replication.mirror_maker.{ours}"));
+                    name
+                }
+                // Its value comes from elsewhere, which has been said, or there is none.
+                _ if keys.contains_key(key) => continue,
+                _ if self.form == Form::Connectors => {
+                    missing.push((ours, key));
+                    continue;
+                }
+                _ if theirs == expected => continue,
+                _ => theirs,
+            };
+            self.set(
+                settings,
+                "mirror_maker",
+                ours,
+                write::scalar(&super::value::literal(&name)),
+            );
+        }
+        if !missing.is_empty() {
+            let text = format!(
+                "not in this file: set {} under replication.mirror_maker to what the Connect workers use, or `causeway import mm2-state` looks where a dedicated MirrorMaker 2 keeps its positions",
+                join(&mut missing.iter().map(|(ours, _)| *ours))
+            );
+            self.sheet
+                .missing(&join(&mut missing.iter().map(|(_, key)| *key)), &text);
         }
     }
 

@@ -42,7 +42,15 @@ pub fn list(items: &[String]) -> String {
 pub type Settings = BTreeMap<(&'static str, &'static str), String>;
 
 /// The order in which a person would write them.
-const ORDER: &[&str] = &["topics", "groups", "", "config_sync", "offset_sync", "heartbeats"];
+const ORDER: &[&str] = &[
+    "topics",
+    "groups",
+    "",
+    "config_sync",
+    "offset_sync",
+    "heartbeats",
+    "mirror_maker",
+];
 
 /// `replication:` or one of `flows:`, indented by `indent`.
 pub fn settings(settings: &Settings, indent: usize) -> String {

@@ -100,7 +100,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
         let at_ms = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |it| it.as_millis() as i64);
-        let more = records(&flow, &plan, &slots, at_ms).map_err(told)?;
+        let more = records(&flow, &plan, &slots, at_ms);
         let changes: Vec<Change> = plan.partitions.iter().map(|it| it.change.clone()).collect();
         let deed = Deed {
             action: "import mm2-state",
