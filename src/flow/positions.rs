@@ -217,7 +217,7 @@ impl Translator {
             }
         }
         if partial.is_empty() {
-            self.forget_deleted(context, &wanted);
+            self.forget_deleted(context, &wanted)?;
         }
         self.write_groups(context, view, &now)?;
         if context.spec.offset_sync.checkpoints {
@@ -244,15 +244,25 @@ impl Translator {
 
     /// Groups that are gone from the source are reported, and deleted on the target if that is wanted and they
     /// are ours.
-    fn forget_deleted(&mut self, context: &FlowContext, listed: &[String]) {
+    fn forget_deleted(&mut self, context: &FlowContext, listed: &[String]) -> Result<()> {
         let listed: BTreeSet<&String> = listed.iter().collect();
-        let gone: Vec<String> = self
+        let missing: Vec<String> = self
             .groups
             .keys()
             .filter(|group| !listed.contains(group))
             .cloned()
             .collect();
-        for group in gone {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let committed = self.source.committed(&missing, GROUPS_TIMEOUT)?;
+        for group in missing {
+            if !group_sync::is_gone(&group, &committed) {
+                let known = self.groups.entry(group).or_default();
+                known.state = "unknown";
+                known.reason = Some("the source lists it no more, and does not say that it is gone".into());
+                continue;
+            }
             let ours = self.groups.get(&group).is_some_and(|known| known.created);
             if context.spec.offset_sync.delete_groups && ours {
                 let deleted = self.target.delete(std::slice::from_ref(&group), GROUPS_TIMEOUT);
@@ -281,6 +291,7 @@ impl Translator {
             self.groups.remove(&group);
             self.told.remove(&group);
         }
+        Ok(())
     }
 
     fn write_groups(
