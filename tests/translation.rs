@@ -337,8 +337,8 @@ fn a_thinned_map_answers_with_a_stated_bound_that_neither_skips_nor_rises() {
     let Pair { source, target } = pair();
     let (name, topic, prefix) = (unique("thinned"), unique("thinned"), unique("thinned"));
     source.create_topic(&topic, PARTITIONS, &[]);
-    // The shortest there is.
-    let yaml = of_groups(&name, &topic, &prefix, ", map_retention: 60s");
+    // Short, and long enough for a busy machine to look before.
+    let yaml = of_groups(&name, &topic, &prefix, ", map_retention: 90s");
     let files = Files::new(&shared_clusters(), &[&yaml]);
     let daemon = daemon(yaml);
     write_in_rounds(&daemon, source, &topic, 4);
@@ -558,6 +558,28 @@ fn a_group_of_an_empty_partition_gets_a_position() {
     wait_until("a position", SOON, || {
         position(target, name, &topic, 0) == Some(0)
     });
+}
+
+#[test]
+fn a_group_before_the_start_of_a_flow_from_latest_continues_at_its_first_copy() {
+    let Pair { source, target } = pair();
+    let (name, topic, prefix) = (unique("latest"), unique("latest"), unique("latest"));
+    source.create_topic(&topic, PARTITIONS, &[]);
+    write(source, &topic, 10);
+    let placed = place(source, &topic, &prefix, [(0, 3)]);
+    let yaml = of_groups(&name, &topic, &prefix, "").replace("  groups:", "  start_from: latest\n  groups:");
+    let daemon = daemon(yaml);
+    wait_until_copied(&daemon, source, &topic, SOON);
+    let begin = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
+    write(source, &topic, 10);
+    wait_for_records(&daemon, source, &topic);
+    wait_until_written(&daemon, placed.keys());
+    let name = placed.keys().next().expect("one");
+    let there = position(target, name, &topic, 0).expect("a position");
+    let (from, to) = (read(source, &topic), read(target, &topic));
+    assert_eq!(rest(&from, 0, begin), rest(&to, 0, there));
+    let first = to.iter().find(|it| it.partition == 0).map(|it| it.offset);
+    assert_eq!(Some(there), first);
 }
 
 #[test]
