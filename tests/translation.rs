@@ -582,6 +582,31 @@ fn a_group_before_the_start_of_a_flow_from_latest_continues_at_its_first_copy() 
     assert_eq!(Some(there), first);
 }
 
+/// As when they expire there: a group that is idle on the source for longer than the target keeps positions.
+#[test]
+fn a_position_that_the_target_loses_is_written_again() {
+    let Pair { source, target } = pair();
+    let (name, topic, prefix) = (unique("expired"), unique("expired"), unique("expired"));
+    source.create_topic(&topic, PARTITIONS, &[]);
+    write(source, &topic, 20);
+    let placed = place(source, &topic, &prefix, [(0, 10), (0, 20)]);
+    for name in placed.keys() {
+        oracle::set_group_offset(&source.bootstrap(), name, &topic, 1, 10);
+    }
+    let daemon = daemon(of_groups(&name, &topic, &prefix, ""));
+    wait_until_written(&daemon, placed.keys());
+    let there = |name: &str| oracle::group_offsets(&target.bootstrap(), name);
+    let names: Vec<&String> = placed.keys().collect();
+    let before: Vec<_> = names.iter().map(|name| there(name)).collect();
+    oracle::delete_group(&target.bootstrap(), names[0]);
+    oracle::delete_group_offset(&target.bootstrap(), names[1], &topic, 1);
+    // A group that is gone is noticed at once, a position when it is looked at again.
+    for ((name, before), limit) in names.iter().zip(before).zip([SOON / 2, LONG]) {
+        assert_eq!(before.len(), 2);
+        wait_until("it is there again", limit, || there(name) == before);
+    }
+}
+
 #[test]
 fn a_flow_that_writes_no_groups_says_how_each_is_translated() {
     let Pair { source, target } = pair();
