@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::kafka::TopicPartition;
-use crate::kafka::groups::Commit;
+use crate::kafka::groups::{Commit, Read};
 use crate::mm2::Checkpoint;
 use crate::offset_map::{PartitionMap, Translation};
 
@@ -101,6 +101,12 @@ pub fn writes(
     writes
 }
 
+/// Whether a group that is not listed any more is gone: only where its coordinator says that it has no positions.
+/// While a group's coordinator is no broker at all, a listing of all brokers leaves the group out without a word.
+pub fn is_gone(group: &str, committed: &Read) -> bool {
+    matches!(committed.get(group), Some(Ok(positions)) if positions.is_empty())
+}
+
 /// Which positions are told as MM2's checkpoints, given those told before: the first, those that moved on on the
 /// target, and those that went back on the source (the filter of MM2's `MirrorCheckpointTask`).
 pub fn checkpoints<'a>(
@@ -121,7 +127,10 @@ pub fn checkpoints<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Code, Error};
+    use crate::kafka::groups::{Commit, Read};
     use crate::kafka::{NextOffset, Source, Target};
+    use crate::mm2::Checkpoint;
 
     fn commit(offset: i64) -> Commit {
         Commit {
@@ -219,6 +228,21 @@ mod tests {
         assert!(!told(&group(10, exact(80)), &group(10, exact(90))));
         assert!(told(&group(8, exact(80)), &group(9, exact(90))));
         assert_eq!(checkpoints(&group(1, Translation::Unknown), None).count(), 0);
+    }
+
+    #[test]
+    fn a_group_whose_coordinator_does_not_say_so_is_not_gone() {
+        let positions = [(TopicPartition::new("orders", 0), commit(1))];
+        let unavailable = Error::new(Code::SourceUnavailable, "no coordinator");
+        let committed: Read = [
+            ("gone".to_owned(), Ok(BTreeMap::new())),
+            ("there".to_owned(), Ok(positions.into())),
+            ("unheard".to_owned(), Err(unavailable)),
+        ]
+        .into();
+        let gone = |group: &str| is_gone(group, &committed);
+        assert!(gone("gone"));
+        assert!(!gone("there") && !gone("unheard") && !gone("not asked for"));
     }
 
     #[test]

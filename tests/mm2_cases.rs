@@ -453,6 +453,17 @@ const CASES: &[(&str, &[Step])] = &[
         ],
     ),
     (
+        "MirrorConnectorsIntegrationBaseTest.testReplicateFromLatest",
+        &[
+            Origin(50, 0),
+            Ask(10, None, End(0), BEFORE),
+            Records(50, 0, 3),
+            Sync(50, 0),
+            Ask(10, Some(-1), Exact(0), BEFORE),
+            Ask(52, Some(1), Exact(2), BETWEEN),
+        ],
+    ),
+    (
         "MirrorConnectorsIntegrationTransactionsTest",
         &[
             // A transaction of each two records, its marker on either side.
@@ -745,6 +756,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     (
         "MirrorConnectorsIntegrationBaseTest.testReplicationWithEmptyPartition, on brokers",
         "translation::a_group_of_an_empty_partition_gets_a_position",
+    ),
+    (
+        "MirrorConnectorsIntegrationBaseTest.testReplicateFromLatest, on brokers",
+        "translation::a_group_before_the_start_of_a_flow_from_latest_continues_at_its_first_copy",
     ),
 ];
 

@@ -337,8 +337,8 @@ fn a_thinned_map_answers_with_a_stated_bound_that_neither_skips_nor_rises() {
     let Pair { source, target } = pair();
     let (name, topic, prefix) = (unique("thinned"), unique("thinned"), unique("thinned"));
     source.create_topic(&topic, PARTITIONS, &[]);
-    // The shortest there is.
-    let yaml = of_groups(&name, &topic, &prefix, ", map_retention: 60s");
+    // Short, and long enough for a busy machine to look before.
+    let yaml = of_groups(&name, &topic, &prefix, ", map_retention: 90s");
     let files = Files::new(&shared_clusters(), &[&yaml]);
     let daemon = daemon(yaml);
     write_in_rounds(&daemon, source, &topic, 4);
@@ -558,6 +558,53 @@ fn a_group_of_an_empty_partition_gets_a_position() {
     wait_until("a position", SOON, || {
         position(target, name, &topic, 0) == Some(0)
     });
+}
+
+#[test]
+fn a_group_before_the_start_of_a_flow_from_latest_continues_at_its_first_copy() {
+    let Pair { source, target } = pair();
+    let (name, topic, prefix) = (unique("latest"), unique("latest"), unique("latest"));
+    source.create_topic(&topic, PARTITIONS, &[]);
+    write(source, &topic, 10);
+    let placed = place(source, &topic, &prefix, [(0, 3)]);
+    let yaml = of_groups(&name, &topic, &prefix, "").replace("  groups:", "  start_from: latest\n  groups:");
+    let daemon = daemon(yaml);
+    wait_until_copied(&daemon, source, &topic, SOON);
+    let begin = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
+    write(source, &topic, 10);
+    wait_for_records(&daemon, source, &topic);
+    wait_until_written(&daemon, placed.keys());
+    let name = placed.keys().next().expect("one");
+    let there = position(target, name, &topic, 0).expect("a position");
+    let (from, to) = (read(source, &topic), read(target, &topic));
+    assert_eq!(rest(&from, 0, begin), rest(&to, 0, there));
+    let first = to.iter().find(|it| it.partition == 0).map(|it| it.offset);
+    assert_eq!(Some(there), first);
+}
+
+/// As when they expire there: a group that is idle on the source for longer than the target keeps positions.
+#[test]
+fn a_position_that_the_target_loses_is_written_again() {
+    let Pair { source, target } = pair();
+    let (name, topic, prefix) = (unique("expired"), unique("expired"), unique("expired"));
+    source.create_topic(&topic, PARTITIONS, &[]);
+    write(source, &topic, 20);
+    let placed = place(source, &topic, &prefix, [(0, 10), (0, 20)]);
+    for name in placed.keys() {
+        oracle::set_group_offset(&source.bootstrap(), name, &topic, 1, 10);
+    }
+    let daemon = daemon(of_groups(&name, &topic, &prefix, ""));
+    wait_until_written(&daemon, placed.keys());
+    let there = |name: &str| oracle::group_offsets(&target.bootstrap(), name);
+    let names: Vec<&String> = placed.keys().collect();
+    let before: Vec<_> = names.iter().map(|name| there(name)).collect();
+    oracle::delete_group(&target.bootstrap(), names[0]);
+    oracle::delete_group_offset(&target.bootstrap(), names[1], &topic, 1);
+    // A group that is gone is noticed at once, a position when it is looked at again.
+    for ((name, before), limit) in names.iter().zip(before).zip([SOON / 2, LONG]) {
+        assert_eq!(before.len(), 2);
+        wait_until("it is there again", limit, || there(name) == before);
+    }
 }
 
 #[test]

@@ -38,6 +38,8 @@ use crate::status::{GroupStatus, GroupSyncStatus};
 const GROUPS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long reading the offset map to its end may take at the start.
 const MAP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the target's positions are looked at where the source's do not change.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How often the offset map is merged and thinned.
 const UPKEEP: Duration = Duration::from_secs(30);
 /// MM2's default for its internal topics.
@@ -110,6 +112,8 @@ struct Known {
     positions: Group,
     /// When the target's positions were last those of the source.
     current: Option<Instant>,
+    /// When the target was last seen to have them.
+    seen: Option<Instant>,
     state: &'static str,
     reason: Option<String>,
     /// We were the first to give it positions on the target, and nobody has been seen to use it there since.
@@ -117,14 +121,34 @@ struct Known {
 }
 
 impl Known {
-    /// The target has what can be translated of these positions. They are current if that is all.
+    /// The target was seen to have what can be translated of these positions.
     fn is_at(&mut self, positions: &Group) {
-        if positions.values().all(|it| it.translation.target().is_some()) {
+        self.positions.clone_from(positions);
+        self.seen = Some(Instant::now());
+        self.stays();
+    }
+
+    /// Nothing has changed. What cannot be translated is never current.
+    fn stays(&mut self) {
+        if self
+            .positions
+            .values()
+            .all(|it| it.translation.target().is_some())
+        {
             self.current = Some(Instant::now());
         }
-        if self.positions != *positions {
-            self.positions = positions.clone();
-        }
+    }
+
+    /// Whether there is no need to look at the target: the source's positions are as they were, and the target
+    /// still had them lately. They may expire there while a group is idle on the source.
+    fn is_settled(&self, positions: &Group, on_target: bool) -> bool {
+        let written = self
+            .positions
+            .values()
+            .any(|it| it.translation.target().is_some());
+        self.positions == *positions
+            && (on_target || !written)
+            && self.seen.is_some_and(|at| at.elapsed() < LOOK_AGAIN)
     }
 }
 
@@ -233,7 +257,7 @@ impl Translator {
             }
         }
         if partial.is_empty() {
-            self.forget_deleted(context, &wanted);
+            self.forget_deleted(context, &wanted)?;
         }
         self.remember(context, view)?;
         self.write_groups(context, view, &now)?;
@@ -261,15 +285,25 @@ impl Translator {
 
     /// Groups that are gone from the source are reported, and deleted on the target if that is wanted and they
     /// are ours.
-    fn forget_deleted(&mut self, context: &FlowContext, listed: &[String]) {
+    fn forget_deleted(&mut self, context: &FlowContext, listed: &[String]) -> Result<()> {
         let listed: BTreeSet<&String> = listed.iter().collect();
-        let gone: Vec<String> = self
+        let missing: Vec<String> = self
             .groups
             .keys()
             .filter(|group| !listed.contains(group))
             .cloned()
             .collect();
-        for group in gone {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let committed = self.source.committed(&missing, GROUPS_TIMEOUT)?;
+        for group in missing {
+            if !group_sync::is_gone(&group, &committed) {
+                let known = self.groups.entry(group).or_default();
+                known.state = "unknown";
+                known.reason = Some("the source lists it no more, and does not say that it is gone".into());
+                continue;
+            }
             let ours = self.groups.get(&group).is_some_and(|known| known.created);
             if context.spec.offset_sync.delete_groups && ours {
                 let deleted = self.target.delete(std::slice::from_ref(&group), GROUPS_TIMEOUT);
@@ -300,6 +334,7 @@ impl Translator {
                 told.remove(&group);
             }
         }
+        Ok(())
     }
 
     /// What was told before this life: a position that went back on the source while nobody looked is seen then.
@@ -349,10 +384,8 @@ impl Translator {
                     Some("a broker of the target did not list its groups".into()),
                 ),
                 None | Some(GroupState::Empty | GroupState::Dead) => {
-                    // Nothing has changed since it was written, and nobody else can have been there unseen for
-                    // long: the next change looks again.
-                    if known.positions == *positions {
-                        known.is_at(positions);
+                    if known.is_settled(positions, states.contains_key(group)) {
+                        known.stays();
                     } else {
                         free.push(group.clone());
                     }

@@ -319,6 +319,14 @@ pub fn leave_group(bootstrap: &str, group: &str) {
     must(json!({"command": "leave_group", "bootstrap": bootstrap, "group": group}))
 }
 
+/// Deletes one position of a group.
+pub fn delete_group_offset(bootstrap: &str, group: &str, topic: &str, partition: i32) {
+    must(json!({
+        "command": "delete_group_offset", "bootstrap": bootstrap, "group": group,
+        "topic": topic, "partition": partition,
+    }))
+}
+
 /// Deletes a group without members, with its positions.
 pub fn delete_group(bootstrap: &str, group: &str) {
     must(json!({"command": "delete_group", "bootstrap": bootstrap, "group": group}))

@@ -141,6 +141,8 @@ public final class Oracle {
             case "assign_and_commit" -> assignAndCommit();
             case "join_group" -> joinGroup();
             case "leave_group" -> leaveGroup();
+            case "delete_group_offset" -> done(admin().deleteConsumerGroupOffsets(
+                    text("group"), Set.of(partition())).all());
             case "delete_group" -> done(admin().deleteConsumerGroups(List.of(text("group"))).all());
             case "produce" -> produce();
             case "transaction" -> transaction();
