@@ -481,7 +481,7 @@ const CASES: &[(&str, &[Step])] = &[
         ],
     ),
     (
-        "K-15906: pre-3.5.0, the gap behind a sync was added",
+        "KAFKA-12468: until 3.4.1 the gap behind a sync was added",
         &[
             // A compacted source: of offsets 0 to 99 three are left. Adding the gap would skip two of them.
             Origin(0, 0),
@@ -645,7 +645,7 @@ fn however_syncs_are_spaced_no_answer_is_earlier_than_mm2s() {
     }
 }
 
-/// The case of `reference/mm2.md` §3.6: 10,000,000 records, a group 1,000,000 behind, `offset.lag.max` 100.
+/// 10,000,000 records, a group 1,000,000 behind, and MM2 with its default `offset.lag.max` of 100.
 #[test]
 fn a_group_far_behind_reads_nothing_again_where_mm2_reads_most_of_its_lag_again() {
     let mut world = World::new();
@@ -781,7 +781,7 @@ const NOT_OURS: &[(&str, &str)] = &[
     ),
     (
         "MirrorCheckpointTaskTest.testDownstreamTopicRenaming: target2.topic3 → topic3",
-        "no sync is ever written for such a topic, in MM2 neither (reference/mm2.md §3.5, K-12635)",
+        "no sync is ever written for such a topic, in MM2 neither (since KAFKA-12635)",
     ),
     (
         "MirrorConnectorsIntegrationBaseTest.testReplicationWithoutOffsetSyncWillNotCreateOffsetSyncsTopic",
