@@ -26,7 +26,7 @@ use crate::error::{Code, Error, Result, Side};
 use crate::group_sync::{self, Group};
 use crate::kafka::admin::{GroupState, NewTopic, OffsetSpec};
 use crate::kafka::control::ControlProducer;
-use crate::kafka::groups::{Groups, Positions};
+use crate::kafka::groups::{Commit, Groups, Positions};
 use crate::kafka::reader::{Stretch, read_to_end};
 use crate::kafka::{NextOffset, Offset, Source, Target, TopicPartition};
 use crate::metrics::GroupSyncMetrics;
@@ -238,7 +238,40 @@ impl Translator {
                 MapReader::open(&context.target, &topic, tasks)?
             }
         };
-        reader.catch_up(MAP_TIMEOUT)?;
+        match reader.catch_up(MAP_TIMEOUT) {
+            Ok(()) => {}
+            // What was read stays; the next pass goes on there.
+            Err(error) if matches!(error.code, Code::TargetUnreachable | Code::TargetUnavailable) => {
+                self.reader = Some(reader);
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+        let outcome = self.follow(
+            context,
+            view,
+            tasks,
+            &wanted,
+            committed,
+            partial.is_empty(),
+            &reader,
+        );
+        self.reader = Some(reader);
+        outcome
+    }
+
+    /// Translates what groups have committed, and brings the target up to it. `complete`: `wanted` are all groups.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one look at the source")]
+    fn follow(
+        &mut self,
+        context: &FlowContext,
+        view: &View,
+        tasks: u32,
+        wanted: &[String],
+        committed: BTreeMap<String, Result<BTreeMap<TopicPartition, Commit>>>,
+        complete: bool,
+        reader: &MapReader,
+    ) -> Result<()> {
         let mut now: BTreeMap<String, Group> = BTreeMap::new();
         for (group, positions) in committed {
             match positions {
@@ -256,8 +289,8 @@ impl Translator {
                 }
             }
         }
-        if partial.is_empty() {
-            self.forget_deleted(context, &wanted)?;
+        if complete {
+            self.forget_deleted(context, wanted)?;
         }
         self.remember(context, view)?;
         self.write_groups(context, view, &now)?;
@@ -278,7 +311,6 @@ impl Translator {
                 reader.unreadable()
             ));
         }
-        self.reader = Some(reader);
         self.passed = Some(Instant::now());
         Ok(())
     }
