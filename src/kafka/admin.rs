@@ -26,9 +26,11 @@ use super::codes::code;
 use super::{ClusterAlias, TopicId, TopicPartition};
 use crate::error::{Code, Error, Result, Side};
 
-/// Topics per request. Large clusters answer such a request well within a second, and a controller is
+/// Topics per request, and partitions per question about offsets. Large clusters answer such a request well within a second, and a controller is
 /// not flooded (Kafka's own tools send everything at once).
 const BATCH: usize = 500;
+/// Most partitions created in one request.
+const PARTITIONS: i64 = 2_000;
 
 /// How long one wait for the answer lasts before the client's own events are served.
 pub(super) const SLICE: Duration = Duration::from_millis(50);
@@ -379,7 +381,7 @@ impl Admin {
         timeout: Duration,
     ) -> Result<BTreeMap<String, Result<()>>> {
         let mut outcomes = BTreeMap::new();
-        for batch in topics.chunks(BATCH) {
+        for batch in creations(topics) {
             let mut natives = Vec::new();
             for topic in batch {
                 match new_topic(topic) {
@@ -537,6 +539,21 @@ impl Admin {
         read_committed: bool,
         timeout: Duration,
     ) -> Result<BTreeMap<TopicPartition, Result<i64>>> {
+        let all: Vec<_> = partitions.collect();
+        let mut offsets = BTreeMap::new();
+        // librdkafka searches its list for every partition of an answer.
+        for batch in all.chunks(BATCH) {
+            offsets.append(&mut self.offsets_of_batch(batch, read_committed, timeout)?);
+        }
+        Ok(offsets)
+    }
+
+    fn offsets_of_batch(
+        &self,
+        partitions: &[(&TopicPartition, i64)],
+        read_committed: bool,
+        timeout: Duration,
+    ) -> Result<BTreeMap<TopicPartition, Result<i64>>> {
         // SAFETY: a new list, destroyed by its guard.
         let list = unsafe {
             Owned::some(
@@ -544,19 +561,14 @@ impl Admin {
                 sys::rd_kafka_topic_partition_list_destroy,
             )
         };
-        let mut empty = true;
         for (partition, number) in partitions {
             let topic = c_string(&partition.topic);
             // SAFETY: the list copies the name and returns its new entry, valid until the next one.
             unsafe {
                 let entry =
                     sys::rd_kafka_topic_partition_list_add(list.ptr(), topic.as_ptr(), partition.partition);
-                (*entry).offset = number;
+                (*entry).offset = *number;
             }
-            empty = false;
-        }
-        if empty {
-            return Ok(BTreeMap::new());
         }
         let op = Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
         let event = self.call("list offsets", op, timeout, |rk, options, queue| {
@@ -963,6 +975,29 @@ impl fmt::Display for ErrorText {
     }
 }
 
+/// Topics in lists that a controller takes: KRaft refuses a request for 10,000 partitions or more.
+fn creations(topics: &[NewTopic]) -> impl Iterator<Item = &[NewTopic]> {
+    let mut rest = topics;
+    std::iter::from_fn(move || {
+        let mut partitions = 0;
+        let fits = |topic: &&NewTopic| {
+            partitions += i64::from(topic.partitions.max(1));
+            partitions <= PARTITIONS
+        };
+        // A topic that is too large by itself is tried all the same.
+        let count = rest
+            .iter()
+            .take(BATCH)
+            .take_while(fits)
+            .count()
+            .max(1)
+            .min(rest.len());
+        let (batch, behind) = rest.split_at(count);
+        rest = behind;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
 fn new_topic(topic: &NewTopic) -> std::result::Result<Owned<sys::rd_kafka_NewTopic_t>, String> {
     let name = c_string(&topic.name);
     let mut why = ErrorText::new();
@@ -1165,6 +1200,25 @@ mod tests {
     fn topic_ids_are_written_as_kafkas_tools_write_them() {
         let id = topic_id("Ad1uWEikQeysd+Icpx2U/A");
         assert_eq!(id.to_string(), "Ad1uWEikQeysd-Icpx2U_A");
+    }
+
+    #[test]
+    fn topics_are_created_in_requests_that_a_controller_takes() {
+        let topics = |partitions: &[i32]| -> Vec<NewTopic> {
+            let of = |partitions: &i32| NewTopic {
+                name: "t".to_owned(),
+                partitions: *partitions,
+                replication_factor: 1,
+                configs: BTreeMap::new(),
+            };
+            partitions.iter().map(of).collect()
+        };
+        let sizes =
+            |partitions: &[i32]| -> Vec<usize> { creations(&topics(partitions)).map(<[_]>::len).collect() };
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[1_000, 1_000, 1]), [2, 1]);
+        assert_eq!(sizes(&[1, 20_000, 1]), [1, 1, 1], "one too large goes alone");
+        assert_eq!(sizes(&[1; 1_100]), [500, 500, 100]);
     }
 
     #[test]
