@@ -456,6 +456,8 @@ impl Runner {
 /// topics to the same names.
 fn prepare(context: &FlowContext) -> Result<u32> {
     let (spec, target) = (&context.spec, &context.target);
+    // Before anything that waits longer: whether the target answers at all.
+    state_topics::tasks(&context.target_admin, &spec.id)?;
     match mm2_mirror::running(&context.target_admin, target, spec, Duration::ZERO) {
         Ok(None) => {}
         Ok(Some(running)) => return Err(Error::new(Code::Mm2Running, running)),

@@ -197,7 +197,8 @@ fn a_frozen_daemon_that_wakes_after_a_reset_is_fenced_and_goes_on_from_there() {
     let reset = [
         "offsets",
         "reset",
-        "--all-topics",
+        "--topic",
+        &topic,
         "--to-offset",
         "10",
         "--execute",

@@ -20,6 +20,8 @@ use crate::topology::FlowSpec;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the members of a group may take to be told.
+const ASKING: Duration = Duration::from_secs(10);
 /// A daemon that has ended leaves its seat in the group to itself for so long: the session timeout, and a bit.
 const SEAT: Duration = Duration::from_secs(8);
 
@@ -216,7 +218,7 @@ impl<'a> StoppedFlow<'a> {
 pub fn members(admin: &Admin, group: &str, seat: Duration) -> Result<Vec<String>> {
     let deadline = Instant::now() + seat;
     loop {
-        let members = admin.group_members(group, TIMEOUT)?;
+        let members = admin.group_members(group, ASKING)?;
         if members.is_empty() || deadline < Instant::now() {
             return Ok(members);
         }
