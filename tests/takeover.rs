@@ -354,7 +354,7 @@ fn a_killed_mirror_maker_that_worked_exactly_once_is_fenced_and_taken_over() {
     let more = format!(
         // Transactions are open nearly all the time, so that the kill leaves one.
         "{0}.exactly.once.source.support = enabled\n{1}.consumer.isolation.level = read_committed\n\
-         transaction.boundary = interval\ntransaction.boundary.interval.ms = 3000",
+         {1}->{0}.transaction.boundary = interval\n{1}->{0}.transaction.boundary.interval.ms = 3000",
         flow.busan, flow.seoul
     );
     let mm2 = flow.mirror_maker(&more);
