@@ -457,7 +457,7 @@ impl Runner {
 fn prepare(context: &FlowContext) -> Result<u32> {
     let (spec, target) = (&context.spec, &context.target);
     // Before anything that waits longer: whether the target answers at all.
-    state_topics::tasks(&context.target_admin, &spec.id)?;
+    let tasks = state_topics::tasks(&context.target_admin, &spec.id)?;
     match mm2_mirror::running(&context.target_admin, target, spec, Duration::ZERO) {
         Ok(None) => {}
         Ok(Some(running)) => return Err(Error::new(Code::Mm2Running, running)),
@@ -467,7 +467,10 @@ fn prepare(context: &FlowContext) -> Result<u32> {
         }
         Err(error) => return Err(error),
     }
-    state_topics::ensure(&context.target_admin, spec)
+    match tasks {
+        Some(tasks) => Ok(tasks),
+        None => state_topics::create(&context.target_admin, spec),
+    }
 }
 
 /// Runs a blocking call of a client away from the runtime's threads.

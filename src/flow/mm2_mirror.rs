@@ -7,11 +7,10 @@ use rdkafka::message::Message;
 use serde_json::Value;
 
 use super::ledger::{StateRecord, StateTopic};
-use super::stopped::members;
-use crate::error::{Code, Error, Result, Side};
+use crate::error::{Result, Side};
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClusterConnection;
-use crate::kafka::reader::{Stretch, read_to_end};
+use crate::kafka::reader::{absent_is_empty, partitions, read_topic};
 use crate::kafka::{NextOffset, Offset, Source, TopicPartition};
 use crate::mm2::connect_offsets::{Position, PositionKey, partition};
 use crate::topology::FlowSpec;
@@ -36,7 +35,7 @@ impl Mm2Mirror {
         Ok(Self {
             connector: spec.mirror_maker.connector.clone(),
             cluster: spec.id.source.to_string(),
-            partitions: partitions(target, &spec.mirror_maker.offsets_topic)?,
+            partitions: partitions(target, &spec.mirror_maker.offsets_topic, TIMEOUT)?,
         })
     }
 
@@ -57,21 +56,6 @@ impl Mm2Mirror {
     }
 }
 
-/// The partition count of a topic of the target.
-///
-/// # Errors
-/// There is no such topic, or the target cannot tell.
-pub fn partitions(target: &Admin, topic: &str) -> Result<i32> {
-    match target.describe_topics(&[topic], TIMEOUT)?.remove(topic) {
-        Some(Ok(topic)) => Ok(topic.partitions),
-        Some(Err(error)) => Err(Error::new(error.code, format!("{topic}: {}", error.detail))),
-        None => Err(Error::new(
-            Code::TargetUnexpected,
-            format!("nothing is said about {topic}"),
-        )),
-    }
-}
-
 /// Whether MM2 runs on the flow, and what shows it. A worker that ended without leaving keeps its seat in the group
 /// for a while; `seat` is how long that is waited for.
 ///
@@ -86,7 +70,7 @@ pub fn running(
     let mm2 = &spec.mirror_maker;
     let deadline = Instant::now() + seat;
     loop {
-        let workers = members(target_admin, &mm2.connect_group, Duration::ZERO)?.len();
+        let workers = target_admin.group_members(&mm2.connect_group, TIMEOUT)?.len();
         if workers == 0 {
             return Ok(None);
         }
@@ -107,19 +91,8 @@ pub fn running(
 
 /// The newest record of every key of a topic of Connect's; none when there is no such topic.
 fn latest(admin: &Admin, target: &ClusterConnection, topic: &str) -> Result<BTreeMap<String, Value>> {
-    let count = match partitions(admin, topic) {
-        Ok(count) => count,
-        Err(error) if error.code == Code::TargetTopicMissing => return Ok(BTreeMap::new()),
-        Err(error) => return Err(error),
-    };
-    let all: Vec<_> = (0..count).map(|partition| (partition, None)).collect();
-    let stretch = Stretch {
-        topic,
-        partitions: &all,
-        uncommitted: false,
-    };
     let mut latest = BTreeMap::new();
-    read_to_end(target, Side::Target, &stretch, TIMEOUT, |message| {
+    let read = read_topic(admin, target, Side::Target, topic, TIMEOUT, |message| {
         let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
         let value = message
             .payload()
@@ -128,8 +101,8 @@ fn latest(admin: &Admin, target: &ClusterConnection, topic: &str) -> Result<BTre
             Some(Value::Null) | None => latest.remove(&key),
             Some(value) => latest.insert(key, value),
         };
-        Ok(true)
-    })?;
+    });
+    absent_is_empty(read)?;
     Ok(latest)
 }
 
@@ -137,30 +110,26 @@ fn latest(admin: &Admin, target: &ClusterConnection, topic: &str) -> Result<BTre
 ///
 /// Workers that run are no proof: on a Connect cluster they outlive a connector that is stopped (KIP-875), and MM2 may
 /// copy other topics, or the same ones under other names. Workers that have stored nothing yet may just be starting.
-fn copies(
-    states: &BTreeMap<String, Value>,
-    configs: &BTreeMap<String, Value>,
+fn copies<'a>(
+    states: &'a BTreeMap<String, Value>,
+    configs: &'a BTreeMap<String, Value>,
     spec: &FlowSpec,
 ) -> Option<String> {
     let connector = &spec.mirror_maker.connector;
     if states.is_empty() || configs.is_empty() {
         return Some("they have not said yet what they do".to_owned());
     }
-    let tasks_of = |prefix: &str| -> Vec<(u64, &Value)> {
-        let prefix = format!("{prefix}-{connector}-");
-        let all = if prefix.starts_with("status") {
-            states
-        } else {
-            configs
-        };
+    let numbered = |all: &'a BTreeMap<String, Value>, kind: &str| -> Vec<(u64, &'a Value)> {
+        let prefix = format!("{kind}-{connector}-");
         let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
         all.iter()
             .filter_map(|(key, value)| Some((number(key)?, value)))
             .collect()
     };
     let state = states.get(&format!("status-connector-{connector}"));
-    let task_states = tasks_of("status-task");
-    let ended = task_states.iter().all(|(_, it)| it["state"] == "DESTROYED");
+    let ended = numbered(states, "status-task")
+        .iter()
+        .all(|(_, it)| it["state"] == "DESTROYED");
     match state.and_then(|state| state["state"].as_str()) {
         Some("STOPPED") | None if ended => return None,
         _ => {}
@@ -171,7 +140,10 @@ fn copies(
     let Some(count) = count else {
         return Some(format!("connector {connector} is starting"));
     };
-    for (_, task) in tasks_of("task").into_iter().filter(|(number, _)| *number < count) {
+    for (_, task) in numbered(configs, "task")
+        .into_iter()
+        .filter(|(number, _)| *number < count)
+    {
         let property = |name: &str| task["properties"][name].as_str();
         let assigned = property("task.assigned.partitions").unwrap_or_default();
         for partition in assigned.split(',') {

@@ -26,8 +26,8 @@ use crate::error::{Code, Error, Result, Side};
 use crate::group_sync::{self, Group};
 use crate::kafka::admin::{GroupState, NewTopic, OffsetSpec};
 use crate::kafka::control::ControlProducer;
-use crate::kafka::groups::{Commit, Groups, Positions};
-use crate::kafka::reader::{Stretch, read_to_end};
+use crate::kafka::groups::{Groups, Positions, Read};
+use crate::kafka::reader::{absent_is_empty, read_topic};
 use crate::kafka::{NextOffset, Offset, Source, Target, TopicPartition};
 use crate::metrics::GroupSyncMetrics;
 use crate::mm2::{self, Checkpoint, OffsetSync};
@@ -231,6 +231,9 @@ impl Translator {
             true => BTreeMap::new(),
             false => self.source.committed(&wanted, GROUPS_TIMEOUT)?,
         };
+        if partial.is_empty() {
+            self.forget_deleted(context, &wanted)?;
+        }
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
             None => {
@@ -247,29 +250,18 @@ impl Translator {
             }
             Err(error) => return Err(error),
         }
-        let outcome = self.follow(
-            context,
-            view,
-            tasks,
-            &wanted,
-            committed,
-            partial.is_empty(),
-            &reader,
-        );
+        let outcome = self.follow(context, view, tasks, committed, &reader);
         self.reader = Some(reader);
         outcome
     }
 
-    /// Translates what groups have committed, and brings the target up to it. `complete`: `wanted` are all groups.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one look at the source")]
+    /// Translates what groups have committed, and brings the target up to it.
     fn follow(
         &mut self,
         context: &FlowContext,
         view: &View,
         tasks: u32,
-        wanted: &[String],
-        committed: BTreeMap<String, Result<BTreeMap<TopicPartition, Commit>>>,
-        complete: bool,
+        committed: Read,
         reader: &MapReader,
     ) -> Result<()> {
         let mut now: BTreeMap<String, Group> = BTreeMap::new();
@@ -288,9 +280,6 @@ impl Translator {
                     known.reason = Some(format!("{error}; {}", error.code.page().advice));
                 }
             }
-        }
-        if complete {
-            self.forget_deleted(context, wanted)?;
         }
         self.remember(context, view)?;
         self.write_groups(context, view, &now)?;
@@ -673,23 +662,13 @@ impl Translator {
 /// The checkpoints on the target, the newest of each partition of each group last.
 fn checkpoints(context: &FlowContext) -> Result<Vec<Checkpoint>> {
     let topic = mm2::checkpoints_topic(&context.spec.id.source);
-    let described = context.target_admin.describe_topics(&[&topic], ADMIN_TIMEOUT)?;
-    match described.get(&topic) {
-        Some(Err(error)) if error.code == Code::TargetTopicMissing => return Ok(vec![]),
-        Some(Err(error)) => return Err(error.clone()),
-        _ => {}
-    }
-    let stretch = Stretch {
-        topic: &topic,
-        partitions: &[(0, None)],
-        uncommitted: false,
-    };
+    let (admin, target) = (&context.target_admin, &context.target);
     let mut checkpoints = vec![];
-    read_to_end(&context.target, Side::Target, &stretch, MAP_TIMEOUT, |message| {
+    let read = read_topic(admin, target, Side::Target, &topic, MAP_TIMEOUT, |message| {
         let pair = message.key().zip(message.payload());
         checkpoints.extend(pair.and_then(|(key, value)| Checkpoint::decode(key, value)));
-        Ok(true)
-    })?;
+    });
+    absent_is_empty(read)?;
     Ok(checkpoints)
 }
 

@@ -30,18 +30,15 @@ pub fn tasks(target: &Admin, id: &FlowId) -> Result<Option<u32>> {
     Ok(tasks)
 }
 
-/// Creates the progress and offset-map topics where they do not exist; returns the number of tasks.
+/// Creates the progress and offset-map topics; returns the number of tasks.
 ///
 /// # Errors
 /// The target cannot be asked, or refuses.
-pub fn ensure(target: &Admin, spec: &FlowSpec) -> Result<u32> {
+pub fn create(target: &Admin, spec: &FlowSpec) -> Result<u32> {
     let id = &spec.id;
-    if let Some(tasks) = tasks(target, id)? {
-        return Ok(tasks);
-    }
     let names = [id.progress_topic(), id.offset_map_topic()];
     let partitions = spec.tasks as i32;
-    create(target, spec, names.map(|name| (name, partitions)))?;
+    create_topics(target, spec, names.map(|name| (name, partitions)))?;
     // The new topics take a moment to reach every broker's metadata.
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -65,10 +62,10 @@ pub fn ensure(target: &Admin, spec: &FlowSpec) -> Result<u32> {
 /// # Errors
 /// The target cannot be asked, or refuses.
 pub fn ensure_audit(target: &Admin, spec: &FlowSpec) -> Result<()> {
-    create(target, spec, [(spec.id.failover_topic(), 1)])
+    create_topics(target, spec, [(spec.id.failover_topic(), 1)])
 }
 
-fn create<const N: usize>(target: &Admin, spec: &FlowSpec, topics: [(String, i32); N]) -> Result<()> {
+fn create_topics<const N: usize>(target: &Admin, spec: &FlowSpec, topics: [(String, i32); N]) -> Result<()> {
     let brokers = target.brokers(TIMEOUT)? as i32;
     let replication_factor = spec.config_sync.replication_factor.unwrap_or(3).min(brokers);
     let topics = topics.map(|(name, partitions)| NewTopic {

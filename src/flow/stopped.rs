@@ -82,8 +82,10 @@ impl<'a> StoppedFlow<'a> {
     /// # Errors
     /// The target cannot be asked, or refuses.
     pub fn create(&mut self) -> Result<()> {
-        self.tasks = state_topics::ensure(&self.target, self.spec)?;
-        self.exists = true;
+        if !self.exists {
+            self.tasks = state_topics::create(&self.target, self.spec)?;
+            self.exists = true;
+        }
         Ok(())
     }
 
@@ -92,7 +94,14 @@ impl<'a> StoppedFlow<'a> {
     /// # Errors
     /// The target cannot be asked.
     pub fn members(&self) -> Result<Vec<String>> {
-        members(&self.target, &self.spec.id.group(), SEAT)
+        let deadline = Instant::now() + SEAT;
+        loop {
+            let members = self.target.group_members(&self.spec.id.group(), ASKING)?;
+            if members.is_empty() || deadline < Instant::now() {
+                return Ok(members);
+            }
+            thread::sleep(Duration::from_millis(250));
+        }
     }
 
     /// What is stored, by task: nothing, of a flow that was never created. Changes nothing: of a flow that runs it is what was committed last.
@@ -166,7 +175,8 @@ impl<'a> StoppedFlow<'a> {
     }
 
     /// Stores changes, the tasks one after another, each in one transaction with its line of the audit trail and
-    /// with `more` records of the task; then, where MM2 is to find them, as MM2's positions. Returns the tasks whose changes are stored, and what stopped the others.
+    /// with `more` records of the task; then, where MM2 is to find them, as MM2's positions.
+    /// Returns the tasks whose changes are stored, and what stopped the others.
     pub fn store(
         &self,
         ledgers: &mut [Ledger],
@@ -208,21 +218,6 @@ impl<'a> StoppedFlow<'a> {
         };
         let outcome = steps();
         (done, outcome)
-    }
-}
-
-/// The members of a group once the seats of those that ended without leaving are free, after `seat` at most.
-///
-/// # Errors
-/// The cluster cannot be asked.
-pub fn members(admin: &Admin, group: &str, seat: Duration) -> Result<Vec<String>> {
-    let deadline = Instant::now() + seat;
-    loop {
-        let members = admin.group_members(group, ASKING)?;
-        if members.is_empty() || deadline < Instant::now() {
-            return Ok(members);
-        }
-        thread::sleep(Duration::from_millis(250));
     }
 }
 

@@ -9,15 +9,13 @@ use serde_json::Value;
 
 use super::bounds::offset;
 use super::ledger::StateRecord;
-use super::mm2_mirror::partitions;
 use super::slot::{Slot, born_record, segment_record};
 use super::start::{Bounds, StoredProgress, begin};
 use super::stopped::{Change, StoppedFlow};
 use crate::error::{Code, Error, Result, Side};
-use crate::kafka::admin::{Admin, OffsetSpec};
-use crate::kafka::client::ClusterConnection;
+use crate::kafka::admin::OffsetSpec;
 use crate::kafka::producer::Producer;
-use crate::kafka::reader::{Stretch, read_to_end};
+use crate::kafka::reader::{Stretch, absent_is_empty, read_to_end, read_topic};
 use crate::kafka::{Offset, Source, TopicPartition};
 use crate::mm2::connect_offsets::{Position, PositionKey};
 use crate::mm2::overlap::{Copied, Seen, aligned, anchored};
@@ -191,7 +189,8 @@ pub fn read_left(flow: &StoppedFlow<'_>) -> Result<Left> {
     let (target, connection) = (&flow.target, flow.target_connection);
     let mut left = Left::default();
     let mut unreadable = None;
-    each_record(target, connection, Side::Target, &mm2.offsets_topic, |message| {
+    let offsets = &mm2.offsets_topic;
+    read_topic(target, connection, Side::Target, offsets, PATIENCE, |message| {
         let Some(key) = message.key().and_then(PositionKey::decode) else {
             return;
         };
@@ -216,14 +215,15 @@ pub fn read_left(flow: &StoppedFlow<'_>) -> Result<Left> {
         return Err(Error::new(Code::ProgressUnreadable, detail));
     }
     let fencing = format!("tasks-fencing-{}", mm2.connector);
-    let configs = each_record(target, connection, Side::Target, &mm2.configs_topic, |message| {
+    let configs = &mm2.configs_topic;
+    let configs = read_topic(target, connection, Side::Target, configs, PATIENCE, |message| {
         if message.key() == Some(fencing.as_bytes()) {
             let value: Option<Value> = message.payload().and_then(|it| serde_json::from_slice(it).ok());
             let tasks = value.and_then(|value| u32::try_from(value["task-count"].as_u64()?).ok());
             left.exactly_once = tasks.or(left.exactly_once);
         }
     });
-    absent(configs)?;
+    absent_is_empty(configs)?;
     // Where it keeps them is MM2's choice: on the source by default.
     let places = [
         (
@@ -240,45 +240,16 @@ pub fn read_left(flow: &StoppedFlow<'_>) -> Result<Left> {
         ),
     ];
     for (admin, connection, side, topic) in places {
-        let read = each_record(admin, connection, side, &topic, |message| {
+        let read = read_topic(admin, connection, side, &topic, PATIENCE, |message| {
             let sync = message.key().zip(message.payload());
             if let Some(sync) = sync.and_then(|(key, value)| OffsetSync::decode(key, value)) {
                 let pair = (sync.upstream.0.0, sync.downstream.0.0);
                 left.syncs.entry(sync.topic_partition).or_default().push(pair);
             }
         });
-        absent(read)?;
+        absent_is_empty(read)?;
     }
     Ok(left)
-}
-
-/// A topic that is not there has no records.
-fn absent(read: Result<()>) -> Result<()> {
-    match read {
-        Err(error) if matches!(error.code, Code::SourceTopicMissing | Code::TargetTopicMissing) => Ok(()),
-        other => other,
-    }
-}
-
-fn each_record(
-    admin: &Admin,
-    cluster: &ClusterConnection,
-    side: Side,
-    topic: &str,
-    mut each: impl FnMut(&BorrowedMessage<'_>),
-) -> Result<()> {
-    let all: Vec<_> = (0..partitions(admin, topic)?)
-        .map(|number| (number, None))
-        .collect();
-    let stretch = Stretch {
-        topic,
-        partitions: &all,
-        uncommitted: false,
-    };
-    read_to_end(cluster, side, &stretch, PATIENCE, |message| {
-        each(message);
-        Ok(true)
-    })
 }
 
 /// Fences the tasks of an MM2 that worked exactly once, and ends what they left open.

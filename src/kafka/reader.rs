@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::admin::Admin;
 use super::client::{ClusterConnection, LogContext};
 use super::codes::code;
 use crate::error::{Code, Error, Result, Side};
@@ -21,6 +22,58 @@ pub struct Stretch<'a> {
     pub partitions: &'a [(i32, Option<i64>)],
     /// Whether records of transactions that are open or aborted count.
     pub uncommitted: bool,
+}
+
+/// Hands every committed record of a topic to `each`, in the order of each partition.
+///
+/// # Errors
+/// There is no such topic, or as [`read_to_end`].
+pub fn read_topic(
+    admin: &Admin,
+    cluster: &ClusterConnection,
+    side: Side,
+    topic: &str,
+    patience: Duration,
+    mut each: impl FnMut(&BorrowedMessage<'_>),
+) -> Result<()> {
+    let all: Vec<_> = (0..partitions(admin, topic, patience)?)
+        .map(|number| (number, None))
+        .collect();
+    let stretch = Stretch {
+        topic,
+        partitions: &all,
+        uncommitted: false,
+    };
+    read_to_end(cluster, side, &stretch, patience, |message| {
+        each(message);
+        Ok(true)
+    })
+}
+
+/// The partition count of a topic.
+///
+/// # Errors
+/// There is no such topic, or the cluster cannot tell.
+pub fn partitions(admin: &Admin, topic: &str, timeout: Duration) -> Result<i32> {
+    match admin.describe_topics(&[topic], timeout)?.remove(topic) {
+        Some(Ok(topic)) => Ok(topic.partitions),
+        Some(Err(error)) => Err(Error::new(error.code, format!("{topic}: {}", error.detail))),
+        None => Err(Error::new(
+            Code::TargetUnexpected,
+            format!("nothing is said about {topic}"),
+        )),
+    }
+}
+
+/// A topic that is not there has no records.
+///
+/// # Errors
+/// Any other error of reading it.
+pub fn absent_is_empty(read: Result<()>) -> Result<()> {
+    match read {
+        Err(error) if matches!(error.code, Code::SourceTopicMissing | Code::TargetTopicMissing) => Ok(()),
+        other => other,
+    }
 }
 
 /// Hands every record to `each`, in the order of each partition, until every partition has ended or `each` has
