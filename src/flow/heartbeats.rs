@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -22,7 +22,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{FlowContext, Shared, blocking, lock};
+use super::{FlowContext, Shared, blocking, lock, now_ms};
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::client::LogContext;
@@ -80,11 +80,6 @@ pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>, d
         carrier.look(&context);
         lock(&shared).heartbeats = Some((carrier.status(), Instant::now()));
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Everything the owner of task 0 needs.

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rdkafka::message::Message;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 use super::map_reader::MapReader;
 use super::mm2_mirror::running;
 use super::task_thread::task_of;
-use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, View, lock};
+use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, View, lock, now_ms};
 use crate::error::{Code, Error, Result, Side};
 use crate::group_sync::{self, Group};
 use crate::kafka::admin::{GroupState, NewTopic, OffsetSpec};
@@ -696,9 +696,4 @@ fn ensure_topics(context: &FlowContext) -> Result<()> {
         .create_topics(&topics, ADMIN_TIMEOUT)?
         .into_values()
         .collect()
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

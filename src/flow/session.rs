@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info};
 
@@ -21,7 +21,7 @@ use super::start::{Started, StoredProgress, begin};
 use super::task::{Action, Event, Limits, PartitionId, TaskState, concerns_one_partition};
 use super::task_thread::{TaskThread, task_of};
 use super::throttle::Waiting;
-use super::{View, lock};
+use super::{View, lock, now_ms};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::{NextOffset, Source, TopicPartition};
@@ -233,7 +233,7 @@ impl<'a> Session<'a> {
                 self.slot.progress.insert(tp.clone(), progress);
             }
         }
-        records.push(born_record(self.task.task, unix_millis()));
+        records.push(born_record(self.task.task, now_ms()));
         self.engine.commit(&records, false, COMMIT_TIMEOUT)?;
         self.slot.born = true;
         Ok(())
@@ -288,7 +288,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let mut answers = std::mem::take(&mut self.answers);
-        let now_ms = unix_millis();
+        let now_ms = now_ms();
         let mut failure = None;
         for Answer {
             partition,
@@ -656,10 +656,4 @@ fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {
         }
         std::thread::park_timeout(Duration::from_millis(20));
     }
-}
-
-fn unix_millis() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as i64)
 }

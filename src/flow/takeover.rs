@@ -71,13 +71,15 @@ pub struct TakenOver {
 ///
 /// # Errors
 /// The source does not have what comes next, and `on_gap` is `halt`.
-pub fn take_over(
-    partition: &TopicPartition,
-    last: i64,
+fn take_over(
+    Examined {
+        partition,
+        last,
+        syncs,
+        bounds,
+    }: Examined<'_>,
     overlap: Overlap,
-    syncs: &[Copied],
     stored: Option<&StoredProgress>,
-    bounds: Bounds,
     spec: &FlowSpec,
 ) -> Result<TakenOver> {
     let copied = match &overlap {
@@ -100,7 +102,7 @@ pub fn take_over(
     let begin = begin(Some(&known), &bounds, spec.on_gap)?;
     let progress = begin.start(Some(&known), &bounds, Delivery::ExactlyOnce).progress;
     let generation = progress.map.map_or(0, |map| map.number);
-    let mut segments = segments(generation, copied, syncs, next, bounds.target_end);
+    let mut segments = segments(generation, copied, &syncs, next);
     // Of what causeway copied the map knows more than MM2.
     segments.retain(|segment| stored.is_none_or(|stored| stored.next_source_offset <= segment.source));
     Ok(TakenOver {
@@ -129,18 +131,12 @@ fn nothing(bounds: &Bounds) -> StoredProgress {
 
 /// The offset map of what MM2 copied: a point for each of its syncs, between which it knows bounds, and the exact
 /// runs of what was compared.
-fn segments(
-    generation: u32,
-    copied: &[Copied],
-    syncs: &[Copied],
-    next: i64,
-    target_end: i64,
-) -> Vec<Segment> {
+fn segments(generation: u32, copied: &[Copied], syncs: &[Copied], next: i64) -> Vec<Segment> {
     let exact_from = copied.first().map_or(next, |(source, _)| *source);
-    let mut segments: Vec<Segment> = true_syncs(syncs, target_end)
-        .into_iter()
+    let mut segments: Vec<Segment> = syncs
+        .iter()
         .filter(|(source, _)| *source < exact_from)
-        .map(|(source, target)| {
+        .map(|&(source, target)| {
             let run = Run {
                 source,
                 target,
@@ -276,8 +272,11 @@ pub fn fence_mm2(flow: &StoppedFlow<'_>, tasks: u32) -> Result<()> {
 ///
 /// # Errors
 /// One stays open for longer than transactions live by default, or the target cannot be asked.
-pub fn wait_for_open_transactions(flow: &StoppedFlow<'_>, left: &Left) -> Result<()> {
-    let selected = flow.selected()?;
+pub fn wait_for_open_transactions(
+    flow: &StoppedFlow<'_>,
+    selected: &[(TopicPartition, String)],
+    left: &Left,
+) -> Result<()> {
     let copied = selected
         .iter()
         .filter(|(partition, _)| left.positions.contains_key(partition));
@@ -314,12 +313,16 @@ pub struct Plan {
     pub foreign: Vec<TopicPartition>,
 }
 
-/// Looks at both sides of every partition and decides.
+/// Looks at both sides of every partition that the flow copies, `selected`, and decides.
 ///
 /// # Errors
 /// A cluster cannot be asked.
-pub fn plan(flow: &StoppedFlow<'_>, left: &Left, slots: &[Slot]) -> Result<Plan> {
-    let selected = flow.selected()?;
+pub fn plan(
+    flow: &StoppedFlow<'_>,
+    selected: &[(TopicPartition, String)],
+    left: &Left,
+    slots: &[Slot],
+) -> Result<Plan> {
     let mut plan = Plan::default();
     let known: BTreeSet<&TopicPartition> = selected.iter().map(|(partition, _)| partition).collect();
     let foreign = left
@@ -327,122 +330,116 @@ pub fn plan(flow: &StoppedFlow<'_>, left: &Left, slots: &[Slot]) -> Result<Plan>
         .keys()
         .filter(|partition| !known.contains(partition));
     plan.foreign.extend(foreign.cloned());
-    let bounds = flow.bounds(&selected)?;
-    let stored = |partition: &TopicPartition| slots[flow.task_of(partition) as usize].progress.get(partition);
-    let mut topics: BTreeMap<&str, Vec<Examined>> = BTreeMap::new();
-    for (partition, remote) in &selected {
-        let bounds = match &bounds[partition] {
-            Ok(bounds) => bounds.clone(),
+    let mut bounds = flow.bounds(selected)?;
+    let mut copied: BTreeMap<&str, Vec<Examined<'_>>> = BTreeMap::new();
+    let mut new = vec![];
+    for (partition, remote) in selected {
+        let last = left.positions.get(partition).copied();
+        match (last, bounds.remove(partition)) {
             // What MM2 has not copied needs no place on the target yet.
-            Err(error)
-                if error.code == Code::TargetTopicMissing && !left.positions.contains_key(partition) =>
-            {
-                continue;
-            }
-            Err(error) => {
-                plan.errors.push((partition.clone(), error.clone()));
-                continue;
-            }
-        };
-        let topic = topics.entry(remote).or_default();
-        topic.push(Examined {
-            partition: partition.clone(),
-            last: left.positions.get(partition).copied(),
-            bounds,
-        });
-    }
-    let first_time = slots.iter().all(|slot| !slot.born);
-    for (remote, examined) in &topics {
-        let (copied, new): (Vec<&Examined>, Vec<&Examined>) =
-            examined.iter().partition(|it| it.last.is_some());
-        let mut overlaps = overlaps(flow, left, remote, &copied)?;
-        for it in copied {
-            let (Some(last), Some(overlap)) = (it.last, overlaps.remove(&it.partition.partition)) else {
-                continue;
-            };
-            let syncs = left.syncs.get(&it.partition).map_or(&[][..], Vec::as_slice);
-            let stored = stored(&it.partition);
-            match take_over(
-                &it.partition,
+            (None, Some(Err(error))) if error.code == Code::TargetTopicMissing => {}
+            (_, Some(Err(error))) => plan.errors.push((partition.clone(), error)),
+            (None, Some(Ok(bounds))) => new.push((partition, bounds)),
+            (Some(last), Some(Ok(bounds))) => copied.entry(remote).or_default().push(Examined {
+                partition,
                 last,
-                overlap,
-                syncs,
-                stored,
-                it.bounds.clone(),
-                flow.spec,
-            ) {
-                Ok(taken) => plan.partitions.push(taken),
-                Err(error) => plan.errors.push((it.partition.clone(), error)),
+                syncs: left
+                    .syncs
+                    .get(partition)
+                    .map_or(vec![], |syncs| true_syncs(syncs, bounds.target_end)),
+                bounds,
+            }),
+            (_, None) => {
+                let error = Error::new(Code::SourceUnexpected, "no answer about the partition");
+                plan.errors.push((partition.clone(), error));
             }
         }
-        if first_time {
-            plan.partitions.extend(first_starts(flow, &new)?);
+    }
+    for (remote, examined) in copied {
+        let mut overlaps = overlaps(flow, remote, &examined)?;
+        for it in examined {
+            let overlap = overlaps.remove(&it.partition.partition);
+            let overlap = overlap.unwrap_or(Overlap::Unproven("it was not compared"));
+            let slot = &slots[flow.task_of(it.partition) as usize];
+            let (partition, stored) = (it.partition, slot.progress.get(it.partition));
+            match take_over(it, overlap, stored, flow.spec) {
+                Ok(taken) => plan.partitions.push(taken),
+                Err(error) => plan.errors.push((partition.clone(), error)),
+            }
         }
+    }
+    if slots.iter().all(|slot| !slot.born) {
+        plan.partitions.extend(first_starts(flow, new)?);
     }
     Ok(plan)
 }
 
-/// A partition that the flow copies.
-struct Examined {
-    partition: TopicPartition,
-    last: Option<i64>,
+/// A partition that MM2 has copied.
+struct Examined<'a> {
+    partition: &'a TopicPartition,
+    /// The last record that it says it has copied.
+    last: i64,
+    /// Its offset syncs, as far as they are still true.
+    syncs: Vec<Copied>,
     bounds: Bounds,
 }
 
 /// Where partitions begin that MM2 has never copied: as in a flow's first start. Those that begin at their log start
 /// need no record.
-fn first_starts(flow: &StoppedFlow<'_>, new: &[&Examined]) -> Result<Vec<TakenOver>> {
+fn first_starts(flow: &StoppedFlow<'_>, new: Vec<(&TopicPartition, Bounds)>) -> Result<Vec<TakenOver>> {
     let spec = match flow.spec.start_from {
         StartFrom::Earliest => return Ok(vec![]),
         StartFrom::Latest => OffsetSpec::Latest,
         StartFrom::Timestamp(ms) => OffsetSpec::Timestamp(ms),
     };
-    let asked: Vec<_> = new.iter().map(|it| (it.partition.clone(), spec)).collect();
+    let asked: Vec<_> = new
+        .iter()
+        .map(|(partition, _)| ((*partition).clone(), spec))
+        .collect();
     let starts = flow.source.list_offsets(&asked, true, PATIENCE)?;
-    let taken = |it: &&Examined| {
+    let taken = |(partition, bounds): (&TopicPartition, Bounds)| {
         let progress = StoredProgress {
-            next_source_offset: offset(&starts, &it.partition)?,
-            ..nothing(&it.bounds)
+            next_source_offset: offset(&starts, partition)?,
+            ..nothing(&bounds)
         };
         Ok(TakenOver {
             change: Change {
-                partition: it.partition.clone(),
+                partition: partition.clone(),
                 before: None,
                 after: progress,
             },
             last: None,
             overlap: Overlap::Proven(vec![]),
             segments: vec![],
-            bounds: it.bounds.clone(),
+            bounds,
         })
     };
-    new.iter().map(taken).collect()
+    new.into_iter().map(taken).collect()
 }
 
 /// What the target shows of records behind the positions of one topic, by partition number.
 fn overlaps(
     flow: &StoppedFlow<'_>,
-    left: &Left,
     remote: &str,
-    examined: &[&Examined],
+    examined: &[Examined<'_>],
 ) -> Result<BTreeMap<i32, Overlap>> {
-    let remote_starts = {
-        let of = |it: &&Examined| TopicPartition::new(remote, it.partition.partition);
-        let asked: Vec<_> = examined.iter().map(|it| (of(it), OffsetSpec::Earliest)).collect();
-        flow.target.list_offsets(&asked, false, PATIENCE)?
+    let Some(Examined { partition, .. }) = examined.first() else {
+        return Ok(BTreeMap::new());
     };
+    let topic = &partition.topic;
+    let there = |it: &Examined<'_>| TopicPartition::new(remote, it.partition.partition);
+    let asked: Vec<_> = examined
+        .iter()
+        .map(|it| (there(it), OffsetSpec::Earliest))
+        .collect();
+    let remote_starts = flow.target.list_offsets(&asked, false, PATIENCE)?;
     let mut sides: BTreeMap<i32, Sides> = BTreeMap::new();
     for it in examined {
-        let Some(last) = it.last else { continue };
-        let start = offset(
-            &remote_starts,
-            &TopicPartition::new(remote, it.partition.partition),
-        )?;
-        let syncs = left.syncs.get(&it.partition).map_or(&[][..], Vec::as_slice);
-        let sync = true_syncs(syncs, it.bounds.target_end)
-            .into_iter()
-            .rev()
-            .find(|(source, target)| *source <= last && start <= *target && it.bounds.log_start <= *source);
+        let (last, start) = (it.last, offset(&remote_starts, &there(it))?);
+        let sync =
+            it.syncs.iter().rev().copied().find(|(source, target)| {
+                *source <= last && start <= *target && it.bounds.log_start <= *source
+            });
         sides.insert(
             it.partition.partition,
             Sides {
@@ -458,10 +455,6 @@ fn overlaps(
             },
         );
     }
-    let Some(first) = examined.first() else {
-        return Ok(BTreeMap::new());
-    };
-    let topic = &first.partition.topic;
     let starts: Vec<_> = sides
         .iter()
         .map(|(number, it)| (*number, Some(it.target_from)))
@@ -659,7 +652,7 @@ mod tests {
         let copied: Vec<Copied> = vec![(100, 210), (101, 211), (103, 212)];
         let partition = TopicPartition::new("orders", 0);
         let mut map = PartitionMap::new(partition.clone());
-        for segment in segments(0, &copied, &[(10, 20), (60, 130), (101, 211)], 104, 213) {
+        for segment in segments(0, &copied, &[(10, 20), (60, 130), (101, 211)], 104) {
             map.apply(&segment.key(&partition), Some((segment, 0)));
         }
         let target = |position| map.translate(position).target();

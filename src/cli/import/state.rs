@@ -1,6 +1,6 @@
 //! `causeway import mm2-state`: a flow goes on where a stopped MM2 left off.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::flow::audit::{Deed, login};
 use crate::flow::mm2_mirror::running;
+use crate::flow::now_ms;
 use crate::flow::stopped::{Change, StoppedFlow};
 use crate::flow::takeover::{
     Overlap, Plan, TakenOver, fence_mm2, plan, read_left, records, wait_for_open_transactions,
@@ -69,6 +70,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
             spec.id.source
         )));
     }
+    let selected = flow.selected().map_err(told)?;
     let mut ledgers = vec![];
     if arguments.execute {
         let members = flow.members().map_err(told)?;
@@ -84,12 +86,12 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
             fence_mm2(&flow, tasks).map_err(told)?;
             left = read_left(&flow).map_err(told)?;
         }
-        wait_for_open_transactions(&flow, &left).map_err(told)?;
+        wait_for_open_transactions(&flow, &selected, &left).map_err(told)?;
         flow.create().map_err(told)?;
         ledgers = flow.fence().map_err(told)?;
     }
     let slots = flow.look().map_err(told)?;
-    let plan = plan(&flow, &left, &slots).map_err(told)?;
+    let plan = plan(&flow, &selected, &left, &slots).map_err(told)?;
     if !plan.errors.is_empty() {
         for (partition, error) in &plan.errors {
             told(Error::new(error.code, format!("{partition}: {}", error.detail)));
@@ -97,9 +99,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
         return Err(failed("nothing was stored"));
     }
     if arguments.execute {
-        let at_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |it| it.as_millis() as i64);
+        let at_ms = now_ms();
         let more = records(&flow, &plan, &slots, at_ms);
         let changes: Vec<Change> = plan.partitions.iter().map(|it| it.change.clone()).collect();
         let deed = Deed {

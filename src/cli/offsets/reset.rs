@@ -1,7 +1,6 @@
 //! `causeway offsets reset`: moves a stopped flow's own position, in the words of `kafka-consumer-groups`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{ArgGroup, Args};
 use jiff::{Span, SpanRelativeTo, Timestamp, civil::DateTime, tz::TimeZone};
@@ -14,6 +13,7 @@ use super::positions::{CLIENT_ID, PATIENCE};
 use crate::config::Config;
 use crate::error::Error;
 use crate::flow::audit::{Deed, login};
+use crate::flow::now_ms;
 use crate::flow::slot::Slot;
 use crate::flow::start::{Bounds, StoredProgress, begin, reset};
 use crate::flow::stopped::{Change, StoppedFlow};
@@ -386,9 +386,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         return show(false);
     }
     let (action, by) = (arguments.action(), login(&config.instance));
-    let at_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |it| it.as_millis() as i64);
+    let at_ms = now_ms();
     let deed = Deed {
         action: &action,
         by: &by,
