@@ -40,11 +40,9 @@ pub struct Reading {
 pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec) -> Result<Reading> {
     let names = source.list_topics(TIMEOUT)?;
     let (mut topics, excluded) = replication_policy::select(
-        flow.replication_policy,
+        flow.naming(),
         &flow.topics,
         flow.heartbeats.topics,
-        &flow.id.source,
-        &flow.id.target,
         names.keys().map(String::as_str),
     );
     let source = views(source, topics.keys())?;

@@ -1,6 +1,6 @@
 //! How a source topic is named on the target, the way back, and which topics are copied. Strings only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use regex::Regex;
@@ -12,7 +12,8 @@ use crate::kafka::ClusterAlias;
 pub enum ReplicationPolicy {
     /// `orders` of `seoul` becomes `seoul.orders` (MM2 `DefaultReplicationPolicy`).
     Default,
-    /// Names stay (MM2 `IdentityReplicationPolicy`), except those that end in `heartbeats`.
+    /// Names stay (MM2 `IdentityReplicationPolicy`), except those of heartbeats, so that those of several
+    /// clusters stay apart.
     Identity,
 }
 
@@ -22,76 +23,64 @@ pub const HEARTBEATS_TOPIC: &str = "heartbeats";
 /// Longest topic name Kafka accepts.
 pub const MAX_TOPIC_LENGTH: usize = 249;
 
-impl ReplicationPolicy {
-    /// The name of a topic of `source` on the target (MM2 `formatRemoteTopic`).
-    pub fn format_remote_topic(self, source: &ClusterAlias, topic: &str) -> String {
+/// Takes a remote name apart into the alias it claims to come from and its name there (MM2 `topicSource` and
+/// `upstreamTopic` of `DefaultReplicationPolicy`). `None`: not a remote name.
+fn upstream(topic: &str) -> Option<(&str, &str)> {
+    // Java's split drops empty parts at the end: `topic.` is one part.
+    let parts = topic.trim_end_matches('.');
+    let (source, _) = parts.split_once('.')?;
+    Some((source, &topic[source.len() + ".".len()..]))
+}
+
+/// How a flow names and chooses topics.
+#[derive(Clone, Copy, Debug)]
+pub struct Naming<'a> {
+    /// What becomes of names.
+    pub policy: ReplicationPolicy,
+    /// Where topics come from.
+    pub source: &'a ClusterAlias,
+    /// Where they go.
+    pub target: &'a ClusterAlias,
+    /// Every alias that is known.
+    pub aliases: &'a BTreeSet<ClusterAlias>,
+}
+
+impl Naming<'_> {
+    /// The name of a source topic on the target (MM2 `formatRemoteTopic`).
+    pub fn format_remote_topic(self, topic: &str) -> String {
         if self.renames(topic) {
-            format!("{source}.{topic}")
+            format!("{}.{topic}", self.source)
         } else {
             topic.to_owned()
         }
     }
 
-    /// The alias that a name on the target says its records come from (MM2 `topicSource`).
+    /// Whether the topic holds MM2's heartbeats: [`HEARTBEATS_TOPIC`], or what clusters that we know made of
+    /// theirs (`seoul.heartbeats`, `central.seoul.heartbeats`).
     ///
-    /// `None` when the name does not say: not a remote name, or the identity policy. (MM2's identity
-    /// policy answers with the source it was configured with, which the name does not tell.)
-    pub fn topic_source(self, topic: &str) -> Option<&str> {
-        // Java's split drops empty parts at the end: `topic.` is one part.
-        let parts = topic.trim_end_matches('.');
-        let (source, _) = parts.split_once('.')?;
-        self.renames(topic).then_some(source)
-    }
-
-    /// The name one cluster upstream (MM2 `upstreamTopic`); `None` when this is where it began.
-    pub fn upstream_topic(self, topic: &str) -> Option<&str> {
-        if !self.renames(topic) {
-            return Some(topic);
-        }
-        let source = self.topic_source(topic)?;
-        Some(&topic[source.len() + ".".len()..])
-    }
-
-    /// The name where the records were produced (MM2 `originalTopic`).
-    pub fn original_topic(self, topic: &str) -> &str {
-        let mut topic = topic;
-        loop {
-            match self.upstream_topic(topic) {
-                Some(upstream) if upstream != topic => topic = upstream,
-                _ => return topic,
-            }
-        }
-    }
-
-    /// Whether the topic holds heartbeats, of any cluster upstream (MM2 `isHeartbeatsTopic`). A user's
-    /// `app.heartbeats` counts too, as in MM2.
+    /// MM2 takes any name for one whose last part is `heartbeats`, and with the identity policy renames all that
+    /// end so; a user's `app.heartbeats` is the user's.
     pub fn is_heartbeats_topic(self, topic: &str) -> bool {
-        self.original_topic(topic) == HEARTBEATS_TOPIC
+        topic == HEARTBEATS_TOPIC
+            || upstream(topic).is_some_and(|(source, topic)| {
+                self.aliases.iter().any(|alias| alias.as_str() == source) && self.is_heartbeats_topic(topic)
+            })
     }
 
-    /// Whether the records of a topic have been on `target` already, by its name (MM2
-    /// `MirrorSourceConnector.isCycle`). Identity names tell nothing, so the answer is no.
-    pub fn is_cycle(self, topic: &str, target: &ClusterAlias) -> bool {
-        let mut topic = topic;
-        while let Some(source) = self.topic_source(topic) {
-            if source == target.as_str() {
-                return true;
-            }
-            match self.upstream_topic(topic) {
-                Some(upstream) if upstream != topic => topic = upstream,
-                _ => return false,
-            }
-        }
-        false
+    /// Whether the records of a source topic have been on the target already, by its name (MM2
+    /// `MirrorSourceConnector.isCycle`). Names that were kept tell nothing, so the answer is no.
+    fn is_cycle(self, topic: &str) -> bool {
+        self.renames(topic)
+            && std::iter::successors(upstream(topic), |(_, topic)| upstream(topic))
+                .any(|(source, _)| source == self.target.as_str())
     }
 
-    /// Whether a topic is copied to `target`, or why not (MM2 `shouldReplicateTopic`).
+    /// Whether a source topic is copied, or why not (MM2 `shouldReplicateTopic`).
     pub fn should_replicate(
         self,
         topic: &str,
         selection: &Selection,
         heartbeats: HeartbeatTopics,
-        target: &ClusterAlias,
     ) -> Result<(), Exclusion> {
         let heartbeats = match self.is_heartbeats_topic(topic) {
             true => heartbeats,
@@ -106,19 +95,18 @@ impl ReplicationPolicy {
             filtered
         } else if is_internal_topic(topic) {
             Err(Exclusion::Internal)
-        } else if self.is_cycle(topic, target) {
+        } else if self.is_cycle(topic) {
             Err(Exclusion::Cycle)
         } else {
             Ok(())
         }
     }
 
-    /// Whether this policy prefixes the name. MM2's identity policy treats every name that ends in
-    /// `heartbeats` as the default policy does, so that heartbeats of several clusters stay apart.
+    /// Whether the name gets a prefix.
     fn renames(self, topic: &str) -> bool {
-        match self {
-            Self::Default => true,
-            Self::Identity => topic.ends_with(HEARTBEATS_TOPIC),
+        match self.policy {
+            ReplicationPolicy::Default => true,
+            ReplicationPolicy::Identity => self.is_heartbeats_topic(topic),
         }
     }
 }
@@ -239,21 +227,19 @@ impl fmt::Display for Exclusion {
 ///
 /// Of names that collide the first in alphabetical order is copied.
 pub fn select<'a>(
-    policy: ReplicationPolicy,
+    naming: Naming<'_>,
     selection: &Selection,
     heartbeats: HeartbeatTopics,
-    source: &ClusterAlias,
-    target: &ClusterAlias,
     topics: impl Iterator<Item = &'a str>,
 ) -> (BTreeMap<String, String>, BTreeMap<String, Exclusion>) {
     let mut copied = BTreeMap::new();
     let mut excluded = BTreeMap::new();
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
-    let topics: std::collections::BTreeSet<&str> = topics.collect();
+    let topics: BTreeSet<&str> = topics.collect();
     for topic in topics {
-        let remote = policy.format_remote_topic(source, topic);
+        let remote = naming.format_remote_topic(topic);
         let metric_name = remote.replace('.', "_");
-        let exclusion = match policy.should_replicate(topic, selection, heartbeats, target) {
+        let exclusion = match naming.should_replicate(topic, selection, heartbeats) {
             Err(exclusion) => Some(exclusion),
             Ok(()) if remote.len() > MAX_TOPIC_LENGTH => Some(Exclusion::NameTooLong { len: remote.len() }),
             Ok(()) => taken
@@ -296,50 +282,76 @@ mod tests {
         }
     }
 
+    /// What a flow `source->target` makes of names, with these aliases known.
+    fn naming<T>(policy: ReplicationPolicy, aliases: &[&str], ask: impl Fn(Naming<'_>) -> T) -> T {
+        let aliases = aliases.iter().map(|it| alias(it)).collect();
+        ask(Naming {
+            policy,
+            source: &alias("source"),
+            target: &alias("target"),
+            aliases: &aliases,
+        })
+    }
+
     #[test]
-    fn default_names_are_parsed_as_mm2_parses_them() {
-        for (topic, source, upstream, original) in [
-            ("orders", None, None, "orders"),
-            ("seoul.orders", Some("seoul"), Some("orders"), "orders"),
-            ("a.b.c.t", Some("a"), Some("b.c.t"), "t"),
-            ("topic.", None, None, "topic."),
-            ("topic..", None, None, "topic.."),
-            (".x", Some(""), Some("x"), "x"),
-            ("a..b", Some("a"), Some(".b"), "b"),
-            ("..", None, None, ".."),
+    fn remote_names_are_taken_apart_as_mm2_does_it() {
+        for (topic, apart) in [
+            ("orders", None),
+            ("seoul.orders", Some(("seoul", "orders"))),
+            ("a.b.c.t", Some(("a", "b.c.t"))),
+            ("topic.", None),
+            ("topic..", None),
+            (".x", Some(("", "x"))),
+            ("a..b", Some(("a", ".b"))),
+            ("..", None),
         ] {
-            assert_eq!(Default.topic_source(topic), source, "{topic}");
-            assert_eq!(Default.upstream_topic(topic), upstream, "{topic}");
-            assert_eq!(Default.original_topic(topic), original, "{topic}");
+            assert_eq!(upstream(topic), apart, "{topic}");
         }
     }
 
     #[test]
-    fn identity_keeps_every_name_but_those_of_heartbeats() {
-        let seoul = alias("seoul");
-        assert_eq!(Identity.format_remote_topic(&seoul, "orders"), "orders");
-        assert_eq!(
-            Identity.format_remote_topic(&seoul, "app-heartbeats"),
-            "seoul.app-heartbeats"
-        );
-        assert_eq!(Identity.topic_source("seoul.orders"), None);
-        assert_eq!(Identity.topic_source("seoul.heartbeats"), Some("seoul"));
-        assert_eq!(Identity.upstream_topic("seoul.orders"), Some("seoul.orders"));
-        assert!(
-            Identity.is_heartbeats_topic("seoul.heartbeats") && Default.is_heartbeats_topic("a.b.heartbeats")
-        );
-        assert!(!Default.is_heartbeats_topic("app-heartbeats"));
+    fn identity_keeps_every_name_but_those_of_mm2s_heartbeats() {
+        let remote = |topic: &str| naming(Identity, &["seoul"], |it| it.format_remote_topic(topic));
+        for topic in ["orders", "app-heartbeats", "app.heartbeats", "heartbeats.app"] {
+            assert_eq!(remote(topic), topic);
+        }
+        for topic in ["heartbeats", "seoul.heartbeats"] {
+            assert_eq!(remote(topic), format!("source.{topic}"));
+        }
+    }
+
+    #[test]
+    fn only_the_copies_of_heartbeats_that_known_clusters_made_are_mm2s() {
+        for policy in [Default, Identity] {
+            let is = |topic: &str| naming(policy, &["a", "b"], |it| it.is_heartbeats_topic(topic));
+            for topic in ["heartbeats", "a.heartbeats", "b.a.heartbeats", "a.a.heartbeats"] {
+                assert!(is(topic), "{topic}");
+            }
+            for topic in [
+                "app.heartbeats",
+                "device-heartbeats",
+                "a.app.heartbeats",
+                "app.a.heartbeats",
+                "a-heartbeats",
+                "a.heartbeats.b",
+                ".heartbeats",
+                "heartbeats.",
+                "a..heartbeats",
+            ] {
+                assert!(!is(topic), "{topic}");
+            }
+        }
     }
 
     /// The oracle is MM2's own test of cycles, `MirrorSourceConnectorTest`.
     #[test]
     fn cycles_are_found_as_mm2_finds_them() {
-        let target = alias("target");
         let all = selection(&[".*"], &[]);
-        let copied = |policy: ReplicationPolicy, topic: &str| {
-            policy
-                .should_replicate(topic, &all, HeartbeatTopics::ByFilter, &target)
-                .is_ok()
+        let copied = |policy, topic: &str| {
+            naming(policy, &["source", "target"], |it| {
+                it.should_replicate(topic, &all, HeartbeatTopics::ByFilter)
+                    .is_ok()
+            })
         };
         for topic in [
             "target.topic1",
@@ -367,10 +379,10 @@ mod tests {
         use HeartbeatTopics::{Always, ByFilter, Elsewhere};
         let (all, nothing) = (selection(&[".*"], &[]), selection(&[".*"], &[".*"]));
         for policy in [Default, Identity] {
-            let copied = |topic, selection, heartbeats| {
-                policy
-                    .should_replicate(topic, selection, heartbeats, &alias("busan"))
-                    .is_ok()
+            let copied = |topic: &str, selection, heartbeats| {
+                naming(policy, &["us-west", "target"], |it| {
+                    it.should_replicate(topic, selection, heartbeats).is_ok()
+                })
             };
             for topic in ["heartbeats", "us-west.heartbeats"] {
                 assert!(
@@ -383,8 +395,8 @@ mod tests {
                 );
                 assert!(!copied(topic, &all, Elsewhere), "{topic}");
             }
-            assert!(!copied("busan.heartbeats", &all, Always));
-            for topic in ["us-west_heartbeats", "orders"] {
+            assert!(!copied("target.heartbeats", &all, Always));
+            for topic in ["us-west_heartbeats", "app.heartbeats", "orders"] {
                 assert!(
                     !copied(topic, &nothing, Always) && copied(topic, &all, Elsewhere),
                     "{topic}"
@@ -411,23 +423,19 @@ mod tests {
     #[test]
     fn every_topic_is_either_copied_or_left_out_for_a_reason() {
         let long = "x".repeat(MAX_TOPIC_LENGTH);
-        let names = ["a.b", "a_b", "busan.t", "__x", "skip", "other", &long];
-        let (copied, excluded) = select(
-            Default,
-            &selection(&["a.b", "busan.t", "__x", "skip", "x+"], &["sk.p"]),
-            HeartbeatTopics::Always,
-            &alias("seoul"),
-            &alias("busan"),
-            names.into_iter(),
-        );
-        assert_eq!(copied, [("a.b".to_owned(), "seoul.a.b".to_owned())].into());
+        let names = ["a.b", "a_b", "target.t", "__x", "skip", "other", &long];
+        let selection = selection(&["a.b", "target.t", "__x", "skip", "x+"], &["sk.p"]);
+        let (copied, excluded) = naming(Default, &[], |it| {
+            select(it, &selection, HeartbeatTopics::Always, names.into_iter())
+        });
+        assert_eq!(copied, [("a.b".to_owned(), "source.a.b".to_owned())].into());
         let expected = [
             ("a_b", Exclusion::Collides { with: "a.b".into() }),
-            ("busan.t", Exclusion::Cycle),
+            ("target.t", Exclusion::Cycle),
             ("__x", Exclusion::Internal),
             ("skip", Exclusion::ExcludedBy("sk.p".into())),
             ("other", Exclusion::NotSelected),
-            (&long, Exclusion::NameTooLong { len: 255 }),
+            (&long, Exclusion::NameTooLong { len: 256 }),
         ];
         assert_eq!(
             excluded,
@@ -436,21 +444,19 @@ mod tests {
     }
 
     proptest! {
+        /// Its own name, or one that says where it comes from.
         #[test]
-        fn the_way_back_undoes_the_naming(topic in "[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,20}", source in "[a-zA-Z0-9_-]{1,8}") {
-            let source = alias(&source);
+        fn the_way_back_undoes_the_naming(topic in "[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,20}|(a[.])?heartbeats") {
             for policy in [Default, Identity] {
-                let remote = policy.format_remote_topic(&source, &topic);
-                prop_assert_eq!(policy.upstream_topic(&remote), Some(topic.as_str()));
-                prop_assert_eq!(policy.original_topic(&remote), policy.original_topic(&topic));
-                prop_assert!(remote == topic || policy.is_cycle(&remote, &source));
+                let remote = naming(policy, &["a"], |it| it.format_remote_topic(&topic));
+                prop_assert!(remote == topic || upstream(&remote) == Some(("source", topic.as_str())), "{}", remote);
             }
         }
 
         #[test]
         fn no_name_panics(topic: String) {
             for policy in [Default, Identity] {
-                let _ = (policy.topic_source(&topic), policy.original_topic(&topic), policy.is_cycle(&topic, &alias("x")));
+                let _ = naming(policy, &["a"], |it| (it.format_remote_topic(&topic), it.is_cycle(&topic)));
             }
         }
     }

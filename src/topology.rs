@@ -1,12 +1,13 @@
 //! `topologies/`: what flows. Each pattern expands to flows; loops and double writers are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kafka::ClusterAlias;
 use crate::mm2::connect_offsets;
-use crate::replication_policy::{HeartbeatTopics, ReplicationPolicy};
+use crate::replication_policy::{HeartbeatTopics, Naming, ReplicationPolicy};
 
 mod load;
 mod proof;
@@ -100,6 +101,18 @@ impl fmt::Display for FlowSpec {
     }
 }
 
+impl FlowSpec {
+    /// How it names and chooses topics.
+    pub fn naming(&self) -> Naming<'_> {
+        Naming {
+            policy: self.replication_policy,
+            source: &self.id.source,
+            target: &self.id.target,
+            aliases: &self.aliases,
+        }
+    }
+}
+
 impl fmt::Display for FlowId {
     /// `seoul->busan`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,6 +134,8 @@ pub struct Topology {
 pub struct FlowSpec {
     /// Who it is.
     pub id: FlowId,
+    /// Every alias of the config file.
+    pub aliases: Arc<BTreeSet<ClusterAlias>>,
     /// Source topics.
     pub topics: Selection,
     /// Names on the target.

@@ -31,6 +31,7 @@ fn flow(prefix: &str, mode: SyncMode) -> FlowSpec {
             source: ClusterAlias::new("source"),
             target: ClusterAlias::new("target"),
         },
+        aliases: Arc::new(["source", "target"].map(ClusterAlias::new).into()),
         topics: Selection {
             include: vec![(pattern.clone(), Regex::new(&format!("^(?:{pattern})$")).unwrap())],
             exclude: Vec::new(),

@@ -161,6 +161,34 @@ fn active_standby_keeps_names_and_brings_every_round_across() {
 }
 
 #[test]
+fn topics_of_users_that_end_in_heartbeats_are_copied_when_selected_and_under_their_own_names() {
+    let Pair { source, target } = pair();
+    let app = unique("app");
+    let [selected, dotted, unselected] =
+        ["-heartbeats", ".selected.heartbeats", ".heartbeats"].map(|end| format!("{app}{end}"));
+    for topic in [&selected, &dotted, &unselected] {
+        source.create_topic(topic, PARTITIONS, &[]);
+        produce(source, topic, &round("seoul", 0));
+    }
+    let topology = example(
+        "active-standby.yaml",
+        &unique("pattern"),
+        &[(
+            r#"["orders.*", payments]"#,
+            &format!("['{app}-heartbeats', '{app}\\.selected\\.heartbeats']"),
+        )],
+    );
+    let _daemon = daemon(&[("seoul", source), ("busan", target)], topology);
+    for topic in [&selected, &dotted] {
+        assert_holds(target, topic, rounds("seoul", 1));
+    }
+    // One pass creates all that is missing.
+    let there = oracle::topics(&target.bootstrap());
+    let there: Vec<_> = there.iter().filter(|topic| topic.contains(&app)).collect();
+    assert_eq!(there, [&selected, &dotted]);
+}
+
+#[test]
 fn active_active_with_prefixes_copies_both_ways_and_never_back() {
     let Pair { source, target } = pair();
     let topic = unique("both-ways");

@@ -13,6 +13,7 @@ use crate::kafka::client::ClusterConnection;
 use crate::kafka::reader::{absent_is_empty, partitions, read_topic};
 use crate::kafka::{NextOffset, Offset, Source, TopicPartition};
 use crate::mm2::connect_offsets::{Position, PositionKey, partition};
+use crate::replication_policy::HEARTBEATS_TOPIC;
 use crate::topology::FlowSpec;
 
 /// How long one answer may take.
@@ -151,14 +152,16 @@ fn copies<'a>(
                 continue;
             };
             let separator = property("replication.policy.separator").unwrap_or(".");
-            let theirs = match property("replication.policy.class") {
-                Some(class) if class.ends_with(".IdentityReplicationPolicy") => Some(topic.to_owned()),
-                Some(class) if !class.ends_with(".DefaultReplicationPolicy") => None,
-                _ => Some(format!("{}{separator}{topic}", spec.id.source)),
+            let renamed = || Some(format!("{}{separator}{topic}", spec.id.source));
+            let class = property("replication.policy.class").and_then(|class| class.rsplit('.').next());
+            let theirs = match class {
+                None | Some("DefaultReplicationPolicy") => renamed(),
+                // It renames every name that ends so, not only those of heartbeats.
+                Some("IdentityReplicationPolicy") if topic.ends_with(HEARTBEATS_TOPIC) => renamed(),
+                Some("IdentityReplicationPolicy") => Some(topic.to_owned()),
+                Some(_) => None,
             };
-            let ours = spec
-                .replication_policy
-                .format_remote_topic(&spec.id.source, topic);
+            let ours = spec.naming().format_remote_topic(topic);
             // What another policy names nobody here can tell.
             if spec.topics.matches(topic) && theirs.is_none_or(|theirs| theirs == ours) {
                 return Some(format!("connector {connector} copies {partition} to {ours}"));

@@ -28,6 +28,8 @@ pub(crate) fn load_from(
     read: &ReadText,
 ) -> Result<(Config, Vec<Topology>), Vec<Problem>> {
     let (config, mut problems) = crate::config::load(config, env, read);
+    let aliases = config.iter().flat_map(|config| config.clusters.keys());
+    let aliases: Arc<BTreeSet<ClusterAlias>> = Arc::new(aliases.cloned().collect());
     let mut loaded = Vec::new();
     let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut sound = true;
@@ -36,6 +38,7 @@ pub(crate) fn load_from(
         let topology = crate::config::document(schema::TOPOLOGY, env, read, &mut found).and_then(|section| {
             Builder {
                 config: config.as_ref(),
+                aliases: aliases.clone(),
                 problems: &mut found,
             }
             .topology(section)
@@ -129,6 +132,7 @@ fn refusals(loaded: &[(&PathBuf, Placed)]) -> Vec<Problem> {
 struct Builder<'a> {
     /// The clusters that exist; unknown when the config file could not be read.
     config: Option<&'a Config>,
+    aliases: Arc<BTreeSet<ClusterAlias>>,
     problems: &'a mut Problems,
 }
 
@@ -388,6 +392,7 @@ impl Builder<'_> {
         FlowSpec {
             mirror_maker: mirror_maker(settings.section("mirror_maker").unwrap_or(&empty), &id.source),
             id,
+            aliases: self.aliases.clone(),
             topics: self.topics(settings),
             replication_policy: word(
                 settings,

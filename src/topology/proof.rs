@@ -12,7 +12,7 @@
 //! - all its flows keep the name and write the origin: then a record that goes round was produced on the
 //!   cycle, or came in under a name that a flow of the cycle also writes, which is a double writer.
 //!
-//! Names that end in `heartbeats` get a prefix from both policies, so they cannot loop. A flow may copy some
+//! MM2's heartbeats, by known aliases, get a prefix from both policies, so they cannot loop. A flow may copy some
 //! beyond its filter; only flows between the same clusters could write the same ones, and of those only one
 //! copies any (`load`).
 //!
@@ -31,7 +31,7 @@ use regex_automata::{Anchored, MatchKind};
 use super::{FlowSpec, Provenance};
 use crate::config::read::anchored;
 use crate::kafka::ClusterAlias;
-use crate::replication_policy::{MAX_TOPIC_LENGTH, ReplicationPolicy};
+use crate::replication_policy::{HEARTBEATS_TOPIC, MAX_TOPIC_LENGTH, ReplicationPolicy};
 
 #[cfg(test)]
 mod tests;
@@ -130,10 +130,17 @@ enum Name {
 
 impl<'a> Proof<'a> {
     fn new(flows: &'a [&'a FlowSpec]) -> Self {
-        let own = |pattern| automaton(pattern).expect("a small constant pattern");
+        let own = |pattern: &str| automaton(pattern).expect("a small constant pattern");
         let patterns = flows
             .iter()
             .flat_map(|f| f.topics.include.iter().chain(&f.topics.exclude));
+        // replication_policy::Naming::is_heartbeats_topic. Aliases have no characters that mean something here.
+        let aliases: BTreeSet<&ClusterAlias> = flows.iter().flat_map(|f| f.aliases.iter()).collect();
+        let aliases: Vec<&str> = aliases.into_iter().map(ClusterAlias::as_str).collect();
+        let heartbeats = match aliases[..] {
+            [] => HEARTBEATS_TOPIC.to_owned(),
+            _ => format!(r"(({})\.)*{HEARTBEATS_TOPIC}", aliases.join("|")),
+        };
         let texts: BTreeSet<&str> = patterns.map(|(text, _)| text.as_str()).collect();
         Self {
             flows,
@@ -143,7 +150,7 @@ impl<'a> Proof<'a> {
                 .collect(),
             // replication_policy::is_internal_topic
             internal: own(r"(__|\.).*|.*[.-]internal"),
-            heartbeats: own(".*heartbeats"),
+            heartbeats: own(&heartbeats),
             everything: own(".*"),
         }
     }
@@ -166,7 +173,7 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// That a name ends, or does not end, in `heartbeats`.
+    /// That a name is, or is not, one of MM2's heartbeats. A prefix of a known alias changes nothing about it.
     fn heartbeats(&self, yes: bool) -> Demand<'_> {
         let (any, none) = match yes {
             true => (vec![&self.heartbeats], vec![]),
@@ -378,8 +385,8 @@ impl<'a> Proof<'a> {
     }
 }
 
-/// The prefixes a flow puts before names, each with the names it does so for: all, or those that end
-/// (`true`) or do not end (`false`) in `heartbeats`.
+/// The prefixes a flow puts before names, each with the names it does so for: all, or those that are (`true`)
+/// or are not (`false`) MM2's heartbeats.
 fn outputs(flow: &FlowSpec) -> Vec<(String, Option<bool>)> {
     let prefix = format!("{}.", flow.id.source);
     match flow.replication_policy {

@@ -185,9 +185,7 @@ fn compare(flow: &FlowSpec, look: &Look, active: &BTreeSet<String>) -> Vec<Compa
     let on_both: BTreeSet<_> = compared.iter().map(|it| (&*it.group, &it.remote)).collect();
     let mut only_there = vec![];
     for source in &look.copied {
-        let remote = flow
-            .replication_policy
-            .format_remote_topic(&flow.id.source, &source.topic);
+        let remote = flow.naming().format_remote_topic(&source.topic);
         let remote = TopicPartition::new(remote, source.partition);
         for (group, positions) in &look.on_target {
             let Some(commit) = positions.get(&remote) else {

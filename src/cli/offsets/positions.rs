@@ -159,9 +159,7 @@ impl Place {
             None => flow.topics.matches(&source.topic).then_some(Translation::Unknown),
         };
         Self {
-            remote: flow
-                .replication_policy
-                .format_remote_topic(&flow.id.source, &source.topic),
+            remote: flow.naming().format_remote_topic(&source.topic),
             source,
             position,
             translation,

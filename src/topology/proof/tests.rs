@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -27,6 +28,7 @@ fn flow(
             source: ClusterAlias::new(source),
             target: ClusterAlias::new(target),
         },
+        aliases: Arc::new(CLUSTERS.map(ClusterAlias::new).into()),
         topics: Selection {
             include: compile(include),
             exclude: compile(exclude),
@@ -237,11 +239,24 @@ fn two_writers_of_one_topic_are_refused() {
     // Heartbeats of both sources keep apart, whatever the policy.
     assert_eq!(
         two(
-            flow("a", "x", Identity, &[".*heartbeats"], &[]),
-            flow("b", "x", Identity, &[".*heartbeats"], &[])
+            flow("a", "x", Identity, &[r"([abc]\.)*heartbeats"], &[]),
+            flow("b", "x", Identity, &[r"([abc]\.)*heartbeats"], &[])
         ),
         [""; 0]
     );
+    // A user's topic is a topic like any other, whatever it ends in.
+    for (name, shown) in [
+        ("app-heartbeats", "app-heartbeats"),
+        (r"app\.heartbeats", "app.heartbeats"),
+    ] {
+        assert_eq!(
+            two(
+                flow("a", "x", Identity, &[name], &[]),
+                flow("b", "x", Identity, &[name], &[])
+            ),
+            [format!("a->x and b->x would both write topic `{shown}` on x")]
+        );
+    }
 }
 
 #[test]
@@ -340,8 +355,8 @@ fn spread(
         for flow in flows.iter().filter(|f| f.id.source == copy.cluster) {
             let FlowId { source, target, .. } = &flow.id;
             if flow
-                .replication_policy
-                .should_replicate(&copy.topic, &flow.topics, flow.heartbeats.topics, target)
+                .naming()
+                .should_replicate(&copy.topic, &flow.topics, flow.heartbeats.topics)
                 .is_err()
             {
                 continue;
@@ -353,7 +368,7 @@ fn spread(
                 }
                 origin.get_or_insert_with(|| source.clone());
             }
-            let topic = flow.replication_policy.format_remote_topic(source, &copy.topic);
+            let topic = flow.naming().format_remote_topic(&copy.topic);
             *arrived.entry((target.clone(), topic.clone())).or_insert(0) += 1;
             copies.push(Copy {
                 cluster: target.clone(),
@@ -458,7 +473,7 @@ proptest! {
     /// What the proof reasons about is what the flows do.
     #[test]
     fn automata_and_filters_agree_on_every_name(
-        name in "[a-zA-Z0-9._-]{0,8}|(__|[.])?[a-c]{0,3}([.-]internal|heartbeats)?",
+        name in "[a-zA-Z0-9._-]{0,8}|(__|[.])?[a-c]{0,3}([.-]internal|heartbeats)?|([a-h][.-]?){0,3}heartbeats",
         pattern in prop::sample::select(vec![
             ".*", "a*", "(a|ab)(c|bcd)?", "(?i)ab+", r"\w+", r"a\b.*", r"[^.]+", "(?x) a b # c", "a|b|", "é|a", r"\p{Greek}|b+", "(?m)^a$",
         ]),
@@ -467,8 +482,10 @@ proptest! {
         // `(?x)` with a comment swallows what closes the group; loading refuses it for that reason.
         prop_assume!(regex.is_ok());
         prop_assert_eq!(accepts(&automaton(pattern).unwrap(), &name), regex.unwrap().is_match(&name));
-        let proof = Proof::new(&[]);
+        let flow = flow("a", "b", Default, &[], &[]);
+        let flows = [&flow];
+        let proof = Proof::new(&flows);
         prop_assert_eq!(accepts(&proof.internal, &name), crate::replication_policy::is_internal_topic(&name));
-        prop_assert_eq!(accepts(&proof.heartbeats, &name), name.ends_with("heartbeats"));
+        prop_assert_eq!(accepts(&proof.heartbeats, &name), flow.naming().is_heartbeats_topic(&name));
     }
 }
