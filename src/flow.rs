@@ -37,6 +37,7 @@ use throttle::FlowThrottle;
 pub mod audit;
 mod bounds;
 pub mod engine;
+pub mod gaps;
 mod heartbeats;
 pub mod lag;
 pub mod ledger;

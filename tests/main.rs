@@ -6,6 +6,7 @@ mod config_sync;
 mod config_sync_plan;
 mod convergence;
 mod faults;
+mod gaps;
 mod groups;
 mod harness;
 mod harness_works;

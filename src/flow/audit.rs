@@ -1,8 +1,9 @@
-//! What an operator has changed about a flow: records of the audit trail, written in the transaction that makes
-//! the change.
+//! What an operator has changed about a flow, and what could not be copied: records of the audit trail, written in
+//! the transaction that makes the change or stores the gap.
 
 use serde::Serialize;
 
+use super::gaps::Gap;
 use super::ledger::{StateRecord, StateTopic};
 use super::start::StoredProgress;
 use crate::kafka::TopicPartition;
@@ -33,6 +34,9 @@ struct Key<'a> {
     audit: i64,
     flow: &'a str,
     task: u32,
+    /// Of several records that one deed takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -62,6 +66,7 @@ pub fn record<'a>(
         audit: deed.at_ms,
         flow: &flow.to_string(),
         task,
+        part: None,
     };
     let value = Value {
         action: deed.action,
@@ -76,9 +81,59 @@ pub fn record<'a>(
             })
             .collect(),
     };
+    state_record(&key, &value)
+}
+
+/// Gaps per record: one takes some 150 bytes, and a topic may have a small limit.
+const GAPS: usize = 500;
+
+#[derive(Serialize)]
+struct GapsValue<'a> {
+    action: &'a str,
+    by: &'a str,
+    at_ms: i64,
+    gaps: Vec<GapOf<'a>>,
+}
+
+#[derive(Serialize)]
+struct GapOf<'a> {
+    topic: &'a str,
+    partition: i32,
+    #[serde(flatten)]
+    gap: &'a Gap,
+}
+
+/// The records about gaps that a task has declared.
+pub fn gap_records(flow: &FlowId, task: u32, at_ms: i64, gaps: &[(TopicPartition, Gap)]) -> Vec<StateRecord> {
+    let part = |(part, gaps): (usize, &[(TopicPartition, Gap)])| {
+        let key = Key {
+            audit: at_ms,
+            flow: &flow.to_string(),
+            task,
+            part: Some(part),
+        };
+        let value = GapsValue {
+            action: "gap declared",
+            by: "causeway",
+            at_ms,
+            gaps: gaps
+                .iter()
+                .map(|(tp, gap)| GapOf {
+                    topic: &tp.topic,
+                    partition: tp.partition,
+                    gap,
+                })
+                .collect(),
+        };
+        state_record(&key, &value)
+    };
+    gaps.chunks(GAPS).enumerate().map(part).collect()
+}
+
+fn state_record(key: &impl Serialize, value: &impl Serialize) -> StateRecord {
     StateRecord {
         topic: StateTopic::Audit,
-        key: serde_json::to_vec(&key).expect("plain structs become JSON"),
-        value: serde_json::to_vec(&value).expect("plain structs become JSON"),
+        key: serde_json::to_vec(key).expect("plain structs become JSON"),
+        value: serde_json::to_vec(value).expect("plain structs become JSON"),
     }
 }

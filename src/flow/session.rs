@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
+use super::audit;
 use super::bounds::{self, offset};
 use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
+use super::gaps::{Gap, Gaps};
 use super::ledger::StateRecord;
 use super::mm2_mirror::Mm2Mirror;
 use super::slot::{Slot, born_record, progress_record, segment_record};
@@ -21,7 +23,7 @@ use super::start::{Started, StoredProgress, begin};
 use super::task::{Action, Event, Limits, PartitionId, TaskState, concerns_one_partition};
 use super::task_thread::{TaskThread, task_of};
 use super::throttle::Waiting;
-use super::{View, lock, now_ms};
+use super::{View, lock, now_ms, state_topics};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::{NextOffset, Source, TopicPartition};
@@ -44,6 +46,8 @@ pub(super) struct Session<'a> {
     engine: RecordEngine,
     state: TaskState,
     slot: Slot,
+    /// Gaps that the next commit tells the audit trail.
+    declared: Vec<(TopicPartition, Gap)>,
     /// Where MM2 finds positions, if it is to find ours.
     mirror: Option<Mm2Mirror>,
     view: Arc<View>,
@@ -131,6 +135,7 @@ impl<'a> Session<'a> {
             engine,
             state: TaskState::new(flow.spec.delivery, limits, Instant::now()),
             slot,
+            declared: vec![],
             mirror,
             view,
             partitions: vec![],
@@ -163,6 +168,8 @@ impl<'a> Session<'a> {
         if !self.slot.born {
             self.be_born()?;
         }
+        let untold = std::mem::take(&mut self.slot.untold);
+        self.declare(untold);
         self.adopt()?;
         self.task.set_state("running", None);
         loop {
@@ -227,7 +234,7 @@ impl<'a> Session<'a> {
                     topic_id: topic_id.to_string(),
                     map: None,
                     replayed_records: 0,
-                    gaps: vec![],
+                    gaps: Gaps::default(),
                 };
                 records.push(progress_record(tp, &progress));
                 self.slot.progress.insert(tp.clone(), progress);
@@ -369,9 +376,29 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Has gaps told to the audit trail by the commit that stores them. Who may not write there copies all the
+    /// same: what is stored has the newest gaps and the sum of all.
+    fn declare(&mut self, gaps: Vec<(TopicPartition, Gap)>) {
+        if gaps.is_empty() {
+            return;
+        }
+        match state_topics::ensure_audit(&self.task.flow.target_admin, &self.task.flow.spec) {
+            Ok(()) => self.declared.extend(gaps),
+            Err(error) => warn!(%error, gaps = gaps.len(), "the audit trail is not told of declared gaps"),
+        }
+    }
+
     fn commit(&mut self) -> Result<()> {
         let started = Instant::now();
         let (mut records, mut mirrored): (Vec<StateRecord>, Vec<StateRecord>) = (vec![], vec![]);
+        // Together with the progress that lists them, or lists them no longer.
+        let of_gaps: BTreeSet<_> = self.declared.iter().map(|(tp, _)| tp).collect();
+        let of_gaps = of_gaps
+            .into_iter()
+            .filter_map(|tp| Some((tp, self.slot.progress.get(tp)?)));
+        records.extend(of_gaps.map(|(tp, progress)| progress_record(tp, progress)));
+        let flow = &self.task.flow.spec.id;
+        records.extend(audit::gap_records(flow, self.task.task, now_ms(), &self.declared));
         for pending in self.state.pending() {
             let tp = &self.partitions[pending.partition.0].tp;
             let Some(progress) = self.slot.progress.get_mut(tp) else {
@@ -387,6 +414,7 @@ impl<'a> Session<'a> {
         }
         self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;
         self.open = false;
+        self.declared.clear();
         if !mirrored.is_empty() {
             // Not with the records: an MM2 that does not work exactly once reads what is not committed, too, and
             // would leave out what an aborted transaction had said.
@@ -550,6 +578,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let ids = self.engine.assign(&routes)?;
+        let mut declared = vec![];
         for (id, (tp, begin, bounds)) in ids.into_iter().zip(assign) {
             let target_end = bounds.target_end;
             let stored = self.slot.progress.get(&tp);
@@ -560,7 +589,8 @@ impl<'a> Session<'a> {
             } = begin.start(stored, bounds, flow.spec.delivery);
             if let Some(gap) = begin.gap {
                 error!(topic = %tp.topic, partition = tp.partition, %gap, "gap declared");
-                flow.metrics.gap((gap.to - gap.from).max(0) as u64);
+                flow.metrics.gap(gap.offsets());
+                declared.push((tp.clone(), gap));
             }
             if 0 < replayed {
                 info!(topic = %tp.topic, partition = tp.partition, replayed, "records are copied again");
@@ -589,6 +619,7 @@ impl<'a> Session<'a> {
                 persist,
             })?;
         }
+        self.declare(declared);
         // A start that was decided is stored before the first record goes.
         self.step(Event::Tick)?;
         Ok(())
@@ -630,9 +661,7 @@ impl<'a> Session<'a> {
                 lag_records: None,
                 lag_seconds: None,
                 replayed_records: stored.map_or(0, |stored| stored.replayed_records),
-                gaps: stored.map_or(vec![], |stored| {
-                    stored.gaps.iter().map(ToString::to_string).collect()
-                }),
+                gaps: stored.map_or(vec![], |stored| stored.gaps.lines()),
             });
         }
         let mut status = lock(&self.task.status);

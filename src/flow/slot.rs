@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
+use super::gaps::Gap;
 use super::ledger::{StateRecord, StateTopic};
 use super::start::StoredProgress;
 use crate::error::{Code, Error, Result, Side};
@@ -21,6 +22,8 @@ pub struct Slot {
     pub born: bool,
     /// Progress by source partition.
     pub progress: HashMap<TopicPartition, StoredProgress>,
+    /// Gaps of which the version that stored them told the audit trail nothing. `progress` may list them no longer.
+    pub untold: Vec<(TopicPartition, Gap)>,
 }
 
 /// Key of a progress record, as JSON.
@@ -92,7 +95,16 @@ impl Slot {
             })?;
             Ok(true)
         })?;
+        read.shorten();
         Ok(read)
+    }
+
+    fn shorten(&mut self) {
+        for (tp, progress) in &mut self.progress {
+            let untold = progress.gaps.untold();
+            self.untold
+                .extend(untold.into_iter().map(|gap| (tp.clone(), gap)));
+        }
     }
 
     fn apply(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> std::result::Result<(), String> {
@@ -114,22 +126,30 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gaps::{Extent, Gaps, LISTED, Sum};
     use super::*;
+
+    fn gap(from: i64, to: i64) -> Gap {
+        Gap {
+            from,
+            to,
+            reason: "source_out_of_range".into(),
+            extent: Extent::Exact,
+        }
+    }
 
     #[test]
     fn what_is_written_is_what_is_read_back() {
         let tp = TopicPartition::new("orders", 3);
+        let mut gaps = Gaps::default();
+        gaps.declare(gap(1, 4));
         let progress = StoredProgress {
             next_source_offset: 7,
             next_target_offset: Some(9),
             topic_id: "id".into(),
             map: None,
             replayed_records: 2,
-            gaps: vec![super::super::start::Gap {
-                from: 1,
-                to: 4,
-                reason: "source_out_of_range".into(),
-            }],
+            gaps,
         };
         let mut slot = Slot::default();
         for record in [progress_record(&tp, &progress), born_record(2, 5)] {
@@ -142,6 +162,33 @@ mod tests {
             String::from_utf8(record.key).unwrap(),
             r#"{"topic":"orders","partition":3}"#
         );
+    }
+
+    /// Versions before the limit listed every gap, and wrote the list with every commit.
+    #[test]
+    fn a_record_with_tens_of_thousands_of_gaps_is_read_and_becomes_small() {
+        let list: Vec<_> = (0..60_000).map(|n| gap(10 * n, 10 * n + 3)).collect();
+        let old = serde_json::json!({
+            "next_source_offset": 600_000, "next_target_offset": 7, "topic_id": "id", "replayed_records": 0,
+            "gaps": list,
+        });
+        let mut slot = Slot::default();
+        let key = br#"{"topic":"orders","partition":3}"#;
+        slot.apply(Some(key), Some(old.to_string().as_bytes())).unwrap();
+        slot.shorten();
+        let tp = TopicPartition::new("orders", 3);
+        let progress = &slot.progress[&tp];
+        assert_eq!(
+            progress.gaps.total(),
+            Sum {
+                count: 60_000,
+                offsets: 180_000
+            }
+        );
+        assert!(progress_record(&tp, progress).value.len() < 2_000);
+        // What the record forgets, the audit trail is told.
+        assert!(slot.untold.iter().map(|(_, gap)| gap).eq(&list));
+        assert!(progress.gaps.newest() == &list[60_000 - LISTED..]);
     }
 
     #[test]

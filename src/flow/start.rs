@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gaps::{Extent, Gap, Gaps, RESET};
 use crate::error::{Code, Error};
 use crate::kafka::TopicId;
 use crate::offset_map::MapWriter;
@@ -24,9 +25,9 @@ pub struct StoredProgress {
     /// Records written more than once by at-least-once delivery after crashes, since the flow was created.
     #[serde(default)]
     pub replayed_records: u64,
-    /// Ranges that can no longer be copied.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gaps: Vec<Gap>,
+    /// What can no longer be copied.
+    #[serde(flatten)]
+    pub gaps: Gaps,
 }
 
 /// A stretch of copying during which positions only went forward: see [`SegmentKey::generation`].
@@ -42,26 +43,6 @@ pub struct Generation {
     pub target: i64,
     /// Whether nothing that comes before was ever copied.
     pub origin: bool,
-}
-
-/// A range of source offsets that can no longer be copied: declared, never silent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gap {
-    /// First missing offset.
-    pub from: i64,
-    /// First offset after it.
-    pub to: i64,
-    /// Name of the [`Code`] that found it, or [`RESET`].
-    pub reason: String,
-}
-
-/// Reason of a gap that an operator made by moving the position forward.
-pub const RESET: &str = "offsets_reset";
-
-impl std::fmt::Display for Gap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{}, {}) {}", self.from, self.to, self.reason)
-    }
 }
 
 /// What both sides have now.
@@ -166,7 +147,6 @@ pub fn begin(stored: Option<&StoredProgress>, bounds: &Bounds, on_gap: OnGap) ->
         .next_target_offset
         .is_some_and(|known| bounds.target_end < known)
     {
-        // Which of the records before our position are missing is not known: at most these.
         (
             Code::TargetLostRecords,
             bounds.log_start,
@@ -191,6 +171,11 @@ pub fn begin(stored: Option<&StoredProgress>, bounds: &Bounds, on_gap: OnGap) ->
                 from,
                 to,
                 reason: code.page().name.to_owned(),
+                // Which of the records before our position the target lost is not known.
+                extent: match code {
+                    Code::TargetLostRecords => Extent::AtMost,
+                    _ => Extent::Exact,
+                },
             };
             Ok(Begin {
                 position: go_on_at,
@@ -246,10 +231,10 @@ impl Begin {
             topic_id: bounds.topic_id.to_string(),
             map: None,
             replayed_records: 0,
-            gaps: vec![],
+            gaps: Gaps::default(),
         });
         if let Some(gap) = &self.gap {
-            progress.gaps.push(gap.clone());
+            progress.gaps.declare(gap.clone());
             progress.topic_id = bounds.topic_id.to_string();
         }
         // Without transactions, whatever stands behind the position that was stored came from records that
@@ -271,6 +256,15 @@ impl Begin {
     }
 }
 
+/// What a reset stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// To be stored.
+    pub progress: StoredProgress,
+    /// The gaps that were declared on the way.
+    pub declared: Vec<Gap>,
+}
+
 /// Moves the position of a partition that is not being copied to source offset `to`, which the source has.
 ///
 /// Whatever happened to both sides since is declared first, as `on_gap: continue` would. Then, forward, what is
@@ -279,22 +273,21 @@ impl Begin {
 ///
 /// # Errors
 /// None that `on_gap: continue` would not have.
-pub fn reset(
-    stored: &StoredProgress,
-    bounds: &Bounds,
-    delivery: Delivery,
-    to: i64,
-) -> Result<StoredProgress, Error> {
+pub fn reset(stored: &StoredProgress, bounds: &Bounds, delivery: Delivery, to: i64) -> Result<Moved, Error> {
     let begin = begin(Some(stored), bounds, OnGap::Continue)?;
     let mut progress = begin.start(Some(stored), bounds, delivery).progress;
     let (from, generation) = (begin.position, progress.map.get_or_insert_default());
+    let mut declared = Vec::from_iter(begin.gap);
     progress.next_source_offset = to;
     if from < to {
-        progress.gaps.push(Gap {
+        let gap = Gap {
             from,
             to,
             reason: RESET.to_owned(),
-        });
+            extent: Extent::Exact,
+        };
+        progress.gaps.declare(gap.clone());
+        declared.push(gap);
         // Nothing of this generation was copied yet, so it begins where copying does.
         if generation.source == from {
             generation.source = to;
@@ -307,7 +300,7 @@ pub fn reset(
             origin: generation.origin && to <= generation.source,
         };
     }
-    Ok(progress)
+    Ok(Moved { progress, declared })
 }
 
 #[cfg(test)]
@@ -322,7 +315,7 @@ mod tests {
             topic_id: id.into(),
             map: None,
             replayed_records: 0,
-            gaps: vec![],
+            gaps: Gaps::default(),
         }
     }
 
@@ -378,15 +371,17 @@ mod tests {
             it.map = known.map(|_| Generation { number, source: began.min(next), target: 40, origin });
             let bounds = bounds(start, start + length);
             let to = to.clamp(start, start + length);
-            let moved = reset(&it, &bounds, Delivery::ExactlyOnce, to).unwrap();
+            let Moved { progress: moved, declared: said } =
+                reset(&it, &bounds, Delivery::ExactlyOnce, to).unwrap();
             let again = begin(Some(&moved), &bounds, OnGap::Halt).unwrap();
             prop_assert_eq!((again.position, again.gap.clone(), again.map), (to, None, MapStart::Continues));
             let unmoved = begin(Some(&it), &bounds, OnGap::Continue).unwrap();
             let left_out = (unmoved.position < to).then(|| Gap {
-                from: unmoved.position, to, reason: RESET.to_owned(),
+                from: unmoved.position, to, reason: RESET.to_owned(), extent: Extent::Exact,
             });
             let declared: Vec<Gap> = unmoved.gap.clone().into_iter().chain(left_out).collect();
-            prop_assert_eq!(&moved.gaps, &declared);
+            prop_assert_eq!(&said, &declared);
+            prop_assert_eq!(moved.gaps.newest(), &declared);
             // Going back, nothing that the map says of what is copied again may stay.
             let started = again.start(Some(&moved), &bounds, Delivery::ExactlyOnce);
             let generation = started.progress.map.unwrap();

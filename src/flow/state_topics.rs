@@ -62,7 +62,12 @@ pub fn create(target: &Admin, spec: &FlowSpec) -> Result<u32> {
 /// # Errors
 /// The target cannot be asked, or refuses.
 pub fn ensure_audit(target: &Admin, spec: &FlowSpec) -> Result<()> {
-    create_topics(target, spec, [(spec.id.failover_topic(), 1)])
+    let name = spec.id.failover_topic();
+    // Who may not create it may find it made.
+    match target.describe_topics(&[&name], TIMEOUT)?.remove(&name) {
+        Some(Ok(_)) => Ok(()),
+        _ => create_topics(target, spec, [(name, 1)]),
+    }
 }
 
 fn create_topics<const N: usize>(target: &Admin, spec: &FlowSpec, topics: [(String, i32); N]) -> Result<()> {

@@ -8,6 +8,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
 use serde_json::Value;
 
 use super::bounds::offset;
+use super::gaps::Gaps;
 use super::ledger::StateRecord;
 use super::slot::{Slot, born_record, segment_record};
 use super::start::{Bounds, StoredProgress, begin};
@@ -125,7 +126,7 @@ fn nothing(bounds: &Bounds) -> StoredProgress {
         topic_id: bounds.topic_id.to_string(),
         map: None,
         replayed_records: 0,
-        gaps: vec![],
+        gaps: Gaps::default(),
     }
 }
 

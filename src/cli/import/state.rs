@@ -174,7 +174,7 @@ fn as_json(spec: &FlowSpec, plan: &Plan, stored: bool) -> Value {
             "source_end": it.bounds.end,
             "left_out": left_out,
             "not_provable": unproven,
-            "gaps": it.change.after.gaps,
+            "gaps": it.change.after.gaps.newest(),
         })
     };
     json!({

@@ -12,10 +12,12 @@ use super::super::{ExitCode, Outcome, Output, OutputFormat, failed, json, print,
 use super::positions::{CLIENT_ID, PATIENCE};
 use crate::config::Config;
 use crate::error::Error;
-use crate::flow::audit::{Deed, login};
+use crate::flow::audit::{self, Deed, login};
+use crate::flow::gaps::Gap;
+use crate::flow::ledger::StateRecord;
 use crate::flow::now_ms;
 use crate::flow::slot::Slot;
-use crate::flow::start::{Bounds, StoredProgress, begin, reset};
+use crate::flow::start::{Bounds, Moved, StoredProgress, begin, reset};
 use crate::flow::stopped::{Change, StoppedFlow};
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::OffsetSpec;
@@ -203,6 +205,8 @@ fn duration(text: &str) -> Result<jiff::SignedDuration, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Move {
     change: Change,
+    /// What can no longer be copied.
+    declared: Vec<Gap>,
     /// Where copying would go on without the move, and what would be declared then.
     from: i64,
     asked: i64,
@@ -227,12 +231,14 @@ fn plan(
         Some(stored) => stored.clone(),
         None => begin.start(None, bounds, delivery).progress,
     };
+    let Moved { progress, declared } = reset(&known, bounds, delivery, to)?;
     Ok(Move {
         change: Change {
             partition: partition.clone(),
             before: stored.cloned(),
-            after: reset(&known, bounds, delivery, to)?,
+            after: progress,
         },
+        declared,
         from: begin.position,
         asked,
         log_start: bounds.log_start,
@@ -250,12 +256,7 @@ impl Move {
         before
             .as_ref()
             .map_or(self.from != after.next_source_offset, moved)
-            || !self.declared().is_empty()
-    }
-
-    fn declared(&self) -> &[crate::flow::start::Gap] {
-        let known = self.change.before.as_ref().map_or(0, |before| before.gaps.len());
-        &self.change.after.gaps[known..]
+            || !self.declared.is_empty()
     }
 
     fn effect(&self) -> String {
@@ -267,7 +268,7 @@ impl Move {
                 count((self.from - to) as usize, "offset")
             ));
         }
-        for gap in self.declared() {
+        for gap in &self.declared {
             effects.push(format!("gap {gap}"));
         }
         if self.asked != to {
@@ -301,7 +302,7 @@ impl Move {
             "source_log_start": self.log_start,
             "source_end": self.end,
             "copied_again": (self.from - self.change.after.next_source_offset).max(0),
-            "gaps": self.declared(),
+            "gaps": self.declared,
         })
     }
 }
@@ -392,7 +393,12 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         by: &by,
         at_ms,
     };
-    let (done, outcome) = flow.store(&mut ledgers, &changes, &BTreeMap::new(), &deed);
+    let (done, outcome) = flow.store(
+        &mut ledgers,
+        &changes,
+        &untold(spec, &slots, &changes, at_ms),
+        &deed,
+    );
     if let Err(error) = outcome {
         let stored = changes
             .iter()
@@ -405,6 +411,21 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         }));
     }
     show(true)
+}
+
+/// Gaps of the changed partitions that the audit trail was never told of, by task.
+fn untold(
+    spec: &FlowSpec,
+    slots: &[Slot],
+    changes: &[Change],
+    at_ms: i64,
+) -> BTreeMap<u32, Vec<StateRecord>> {
+    let of_task = |(task, slot): (u32, &Slot)| {
+        let changed = |it: &&(TopicPartition, Gap)| changes.iter().any(|change| change.partition == it.0);
+        let gaps: Vec<_> = slot.untold.iter().filter(changed).cloned().collect();
+        (task, audit::gap_records(&spec.id, task, at_ms, &gaps))
+    };
+    (0..).zip(slots).map(of_task).collect()
 }
 
 fn never_ran(spec: &FlowSpec) -> ExitCode {
@@ -475,7 +496,7 @@ fn moves(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::start::Gap;
+    use crate::flow::gaps::{Extent, Gaps};
     use crate::kafka::TopicId;
 
     fn planned(next: i64, place: Where, answer: Option<i64>) -> Move {
@@ -485,7 +506,7 @@ mod tests {
             topic_id: "id".to_owned(),
             map: None,
             replayed_records: 0,
-            gaps: vec![],
+            gaps: Gaps::default(),
         };
         let bounds = Bounds {
             topic_id: TopicId("id".into()),
@@ -536,8 +557,9 @@ mod tests {
             from: 5,
             to: 10,
             reason: "source_out_of_range".to_owned(),
+            extent: Extent::Exact,
         };
-        assert_eq!(it.declared(), [gap]);
+        assert_eq!(it.declared, [gap]);
         assert!(it.changes());
         assert_eq!(it.change.after.next_source_offset, 10);
     }
