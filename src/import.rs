@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::config::read::NOT_UTF8;
 use crate::config::yaml::{Kind as Yaml, Node};
 use crate::config::{At, Problem, Problems, yaml};
 
@@ -19,6 +20,8 @@ mod strimzi;
 mod translate;
 mod value;
 mod write;
+
+use properties::Surprise;
 
 #[cfg(test)]
 mod tests;
@@ -136,13 +139,13 @@ impl Holds {
 
 /// Reads MM2's configuration in any of its forms and writes causeway's.
 ///
-/// `path` names the file in problems; `text` is what it holds. The form is recognised by the content.
+/// `path` names the file in problems. The form is recognised by the content.
 ///
 /// # Errors
 /// Every mistake with its place, when the text is none of the forms or holds what MM2 itself would refuse.
-pub fn mm2(path: &Path, text: &str) -> Result<Import, Vec<Problem>> {
+pub fn mm2(path: &Path, content: &[u8]) -> Result<Import, Vec<Problem>> {
     let mut sheet = Sheet::new(path);
-    let import = read(text, &mut sheet).and_then(|input| translate::translate(input, &mut sheet));
+    let import = read(content, &mut sheet).and_then(|input| translate::translate(input, &mut sheet));
     let mut problems = sheet.problems.into_vec();
     problems.sort();
     problems.dedup();
@@ -152,13 +155,33 @@ pub fn mm2(path: &Path, text: &str) -> Result<Import, Vec<Problem>> {
     }
 }
 
-fn read(text: &str, sheet: &mut Sheet) -> Option<Input> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+fn read(content: &[u8], sheet: &mut Sheet) -> Option<Input> {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    let input = read_form(content, sheet)?;
+    let aliases = input.clusters.iter().map(|it| it.alias.as_str());
+    match aliases.flat_map(value::variables).next() {
+        Some(_) => {
+            sheet.unfilled();
+            None
+        }
+        None => Some(input),
+    }
+}
+
+fn read_form(content: &[u8], sheet: &mut Sheet) -> Option<Input> {
+    let text = String::from_utf8_lossy(content);
+    let utf8 = |sheet: &mut Sheet| {
+        let text = std::str::from_utf8(content);
+        text.inspect_err(|_| {
+            sheet.problems.add(At::START, NOT_UTF8);
+        })
+        .ok()
+    };
     let json = text.trim_start().starts_with(['{', '[']);
     if json {
         // A tab may stand between the words of JSON, where our reader of YAML does not expect it. Inside
         // the strings of JSON there is none.
-        let tree = yaml::parse(&text.replace('\t', " "), &mut sheet.problems)?;
+        let tree = yaml::parse(&utf8(sheet)?.replace('\t', " "), &mut sheet.problems)?;
         return match is_resource(&tree) {
             true => strimzi::read(&tree, sheet),
             false => connectors::read(&tree, sheet),
@@ -171,10 +194,10 @@ fn read(text: &str, sheet: &mut Sheet) -> Option<Input> {
         })
     };
     if begins("kind") && begins("apiVersion") {
-        let tree = yaml::parse(text, &mut sheet.problems)?;
+        let tree = yaml::parse(utf8(sheet)?, &mut sheet.problems)?;
         return strimzi::read(&tree, sheet);
     }
-    let properties = properties::parse(text, &mut sheet.problems);
+    let properties = properties::parse(content, &mut sheet.problems);
     dedicated::read(properties, sheet)
 }
 
@@ -248,6 +271,8 @@ struct Sheet {
     variables: Vec<Variable>,
     /// `config.providers`: short name and class.
     providers: BTreeMap<String, String>,
+    /// Where the format of the file reads something else than most people do.
+    surprises: BTreeMap<Id, Vec<Surprise>>,
 }
 
 struct Verdict {
@@ -268,6 +293,29 @@ impl Sheet {
             defaults: Vec::new(),
             variables: Vec::new(),
             providers: BTreeMap::new(),
+            surprises: BTreeMap::new(),
+        }
+    }
+
+    /// What explains that a value is not what it should be: variables that nobody has filled in, and how the
+    /// format reads the line.
+    fn oddity(&self, id: Id) -> Option<String> {
+        let unfilled = (!value::variables(self.value(id)).is_empty()).then_some(value::UNFILLED.to_owned());
+        let surprises = self.surprises.get(&id).into_iter().flatten();
+        let surprises = surprises.map(|it| it.text(&clean(&self.settings[id].key)));
+        let texts: Vec<String> = unfilled.into_iter().chain(surprises).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// Shows every variable of a template, in keys and values, where one stands in the way.
+    fn unfilled(&mut self) {
+        for setting in &self.settings {
+            let mut names = value::variables(&setting.key);
+            names.extend(value::variables(&setting.value));
+            if !names.is_empty() {
+                let text = format!("{} is not filled in", names.join(", "));
+                self.problems.add(setting.at, text).hint = Some(value::UNFILLED.into());
+            }
         }
     }
 
@@ -428,6 +476,25 @@ impl Sheet {
             if !self.is_marked(below) {
                 let line = self.at(above).line;
                 self.gone(below, format!("has no effect: line {line} overrides it"));
+            }
+        }
+        for (id, surprises) in std::mem::take(&mut self.surprises) {
+            let key = clean(&self.settings[id].key);
+            let class = self.verdicts[id].as_ref().map(|it| it.class);
+            let counts = class.is_some_and(|it| it != Class::NoEquivalent);
+            for surprise in surprises {
+                match (surprise, class) {
+                    // A key that means something as it was read was meant so.
+                    (Surprise::KeyEndsAtBlank, _) if counts => {}
+                    (Surprise::KeyEndsAtBlank, _) => {
+                        self.decide(id, Class::NoEquivalent, surprise.text(&key))
+                    }
+                    (_, None) => {}
+                    (_, Some(class)) if !counts || !surprise.misleads() => {
+                        self.mark(id, class, false, surprise.text(&key));
+                    }
+                    _ => self.decide(id, Class::Different, surprise.text(&key)),
+                }
             }
         }
         let settings = self.settings.iter().zip(&self.verdicts);

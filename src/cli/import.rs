@@ -9,7 +9,10 @@ use serde_json::json;
 
 use super::table::count;
 use super::{ExitCode, Outcome, Output, OutputFormat, failed, print, show_problems, usage};
-use crate::config::{At, Problem, Problems, read::read_text};
+use crate::config::{
+    At, Problem, Problems,
+    read::{read_bytes, read_text},
+};
 use crate::import::{Class, Holds, Import, Item, mm2};
 use crate::topology;
 
@@ -63,12 +66,12 @@ struct File<'a> {
 /// # Errors
 /// [`ExitCode::Usage`] when the input is wrong or a file exists, [`ExitCode::Failed`] when writing fails.
 pub fn import(arguments: &Mm2) -> Outcome<()> {
-    let text = read_text(&arguments.file).map_err(|why| {
+    let content = read_bytes(&arguments.file).map_err(|why| {
         let mut problems = Problems::new(&arguments.file);
         problems.add(At::START, why);
         show_problems(&problems.into_vec())
     })?;
-    let import = mm2(&arguments.file, &text).map_err(|problems| show_problems(&problems))?;
+    let import = mm2(&arguments.file, &content).map_err(|problems| show_problems(&problems))?;
     let below = arguments.output_dir.clone().unwrap_or_default();
     let file_name = format!("{}.yaml", import.name);
     let files = [

@@ -489,6 +489,14 @@ fn secret_file(table: &'static [Key], name: &str) -> Option<&'static Key> {
 
 /// Reads a text file of bounded size. The error says what is wrong with the file.
 pub fn read_text(path: &Path) -> Result<String, String> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| NOT_UTF8.to_owned())
+}
+
+/// What is wrong with a text of other bytes.
+pub(crate) const NOT_UTF8: &str = "the file is not UTF-8";
+
+/// What a file holds, up to the size that a file of ours may have.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let mut content = Vec::new();
     std::fs::File::open(path)
@@ -497,7 +505,7 @@ pub fn read_text(path: &Path) -> Result<String, String> {
     if content.len() as u64 > MAX_FILE {
         return Err(format!("the file is larger than {}", value::show_bytes(MAX_FILE)));
     }
-    String::from_utf8(content).map_err(|_| "the file is not UTF-8".to_owned())
+    Ok(content)
 }
 
 /// What a scalar should have been.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::properties::Property;
+use super::value::variables;
 use super::{Class, Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, is_security};
 use crate::config::At;
 use crate::config::read::short;
@@ -26,8 +27,15 @@ const STORAGE: &[&str] = &[
 
 pub fn read(properties: Vec<Property>, sheet: &mut Sheet) -> Option<Input> {
     let mut keys: BTreeMap<String, Id> = BTreeMap::new();
-    for Property { key, value, at } in properties {
+    for Property {
+        key,
+        value,
+        at,
+        surprises,
+    } in properties
+    {
         let id = sheet.add(&key, value, at);
+        sheet.surprises.insert(id, surprises);
         // Java keeps the last of two equal keys.
         sheet.put(&mut keys, &key, id);
     }
@@ -44,6 +52,16 @@ pub fn read(properties: Vec<Property>, sheet: &mut Sheet) -> Option<Input> {
         );
         return None;
     };
+    // Which clusters and flows there are cannot be known while one of these is open.
+    let open = |key: &str, id: Id| {
+        let decides =
+            key == "clusters" || key == "enabled" || key.ends_with(".enabled") && key.contains("->");
+        !variables(key).is_empty() || decides && !variables(sheet.value(id)).is_empty()
+    };
+    if keys.iter().any(|(key, id)| open(key, *id)) {
+        sheet.unfilled();
+        return None;
+    }
     let mut aliases: Vec<String> = Vec::new();
     for alias in sheet
         .value(clusters)
@@ -58,6 +76,14 @@ pub fn read(properties: Vec<Property>, sheet: &mut Sheet) -> Option<Input> {
     if aliases.is_empty() {
         let at = sheet.at(clusters);
         sheet.problems.add(at, "`clusters` names no cluster").hint = Some("write `clusters = a, b`".into());
+        return None;
+    }
+    if let Some(why) = sheet.oddity(clusters) {
+        let at = sheet.at(clusters);
+        sheet
+            .problems
+            .add(at, "`clusters` names clusters that cannot be")
+            .hint = Some(why);
         return None;
     }
     sheet.carried(clusters, "→ clusters");
@@ -242,10 +268,6 @@ impl Folded {
             for id in keys.values() {
                 sheet.decide(*id, Class::NoEquivalent, "a flow needs two different clusters");
             }
-        }
-        if flows.is_empty() {
-            sheet.problems.add(At::START, "no flow is enabled").hint =
-                Some("write `a->b.enabled = true` for each direction".into());
         }
         Input {
             form: Form::Dedicated,

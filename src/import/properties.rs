@@ -8,15 +8,57 @@ pub struct Property {
     pub value: String,
     /// Where the key begins.
     pub at: At,
+    /// Where the format reads something else than most people do.
+    pub surprises: Vec<Surprise>,
 }
 
-/// Every property in the order of the file; a key may come twice.
-pub fn parse(text: &str, problems: &mut Problems) -> Vec<Property> {
+/// Something that Java reads in another way than it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surprise {
+    /// `east -> west.enabled = true`: the key is `east`.
+    KeyEndsAtBlank,
+    /// `tasks.max = 4 # many`: only whole lines are comments.
+    CommentBehind,
+    /// `a\.b` is `a.b`.
+    BackslashGone,
+    /// `"orders"`: the value has quotes.
+    Quoted,
+    /// Letters beyond ASCII in UTF-8, each of which Java takes for two or more.
+    NotLatin1,
+}
+
+impl Surprise {
+    /// What Java reads, and what to write; never the value.
+    pub fn text(self, key: &str) -> String {
+        match self {
+            Self::KeyEndsAtBlank => {
+                format!("a key ends at the first blank, so the key is `{key}`; write it without blanks")
+            }
+            Self::CommentBehind => {
+                "a `#` behind a value is part of it; comments stand on lines of their own".into()
+            }
+            Self::BackslashGone => {
+                "the format takes a single backslash away, so MirrorMaker 2 does not see it; one that counts is written `\\\\`"
+                    .into()
+            }
+            Self::Quoted => "quotes belong to the value; write it without them".into(),
+            Self::NotLatin1 => "MirrorMaker 2 reads the file as ISO-8859-1, not as UTF-8, so that letters beyond ASCII are others to it; write them as \\uXXXX".into(),
+        }
+    }
+
+    /// Whether the value is another than the reader believes.
+    pub fn misleads(self) -> bool {
+        self != Self::BackslashGone
+    }
+}
+
+/// Every property in the order of the file; a key may come twice. Java reads a stream of bytes as ISO-8859-1.
+pub fn parse(content: &[u8], problems: &mut Problems) -> Vec<Property> {
+    let utf8 = std::str::from_utf8(content).is_ok();
+    let text: String = content.iter().map(|byte| char::from(*byte)).collect();
+    let text = text.replace("\r\n", "\n");
     let mut properties = Vec::new();
-    let mut lines = text
-        .split('\n')
-        .map(|line| line.strip_suffix('\r').unwrap_or(line))
-        .enumerate();
+    let mut lines = text.split(['\n', '\r']).enumerate();
     while let Some((number, line)) = lines.next() {
         let start = line.trim_start_matches(BLANK);
         if start.is_empty() || start.starts_with(['#', '!']) {
@@ -33,13 +75,27 @@ pub fn parse(text: &str, problems: &mut Problems) -> Vec<Property> {
                 None => break,
             }
         }
-        let (key, value) = split(&logical);
+        let (key, value, blank) = split(&logical);
+        let surprises = [
+            (Surprise::KeyEndsAtBlank, blank && value.contains('=')),
+            (
+                Surprise::CommentBehind,
+                [" #", "\t#"].iter().any(|it| value.contains(it)),
+            ),
+            (Surprise::BackslashGone, loses_backslash(value)),
+            (Surprise::Quoted, value.starts_with(['"', '\''])),
+            (Surprise::NotLatin1, utf8 && !logical.is_ascii()),
+        ];
         match (unescape(key), unescape(value)) {
             (Some(key), Some(value)) => properties.push(Property {
                 key,
                 // Kafka's ConfigDef trims every value.
                 value: value.trim().to_owned(),
                 at,
+                surprises: surprises
+                    .into_iter()
+                    .filter_map(|(surprise, is)| is.then_some(surprise))
+                    .collect(),
             }),
             _ => {
                 problems.add(at, "`\\u` needs four hexadecimal digits").hint =
@@ -52,8 +108,20 @@ pub fn parse(text: &str, problems: &mut Problems) -> Vec<Property> {
 
 const BLANK: [char; 3] = [' ', '\t', '\u{c}'];
 
-/// The key ends at the first `=`, `:` or blank that is not escaped.
-fn split(line: &str) -> (&str, &str) {
+/// Whether a backslash stands before a character that needs none, and so means nothing.
+fn loses_backslash(value: &str) -> bool {
+    let mut rest = value.chars();
+    while let Some(c) = rest.next() {
+        if c == '\\' && rest.next().is_some_and(|next| !"\\tnrfu=:#! ".contains(next)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The key ends at the first `=`, `:` or blank that is not escaped; whether it was a blank and none of the others
+/// comes next.
+fn split(line: &str) -> (&str, &str, bool) {
     let mut escaped = false;
     let end = line
         .char_indices()
@@ -65,8 +133,12 @@ fn split(line: &str) -> (&str, &str) {
         .map_or(line.len(), |(at, _)| at);
     let (key, rest) = line.split_at(end);
     let rest = rest.trim_start_matches(BLANK);
-    let rest = rest.strip_prefix(['=', ':']).unwrap_or(rest);
-    (key, rest.trim_start_matches(BLANK))
+    let value = rest.strip_prefix(['=', ':']);
+    (
+        key,
+        value.unwrap_or(rest).trim_start_matches(BLANK),
+        value.is_none(),
+    )
 }
 
 fn unescape(text: &str) -> Option<String> {
@@ -114,7 +186,7 @@ mod tests {
 
     fn read(text: &str) -> Vec<(String, String, String)> {
         let mut problems = Problems::new(Path::new("p"));
-        let found = parse(text, &mut problems);
+        let found = parse(text.as_bytes(), &mut problems);
         assert!(problems.into_vec().is_empty(), "{text}");
         found
             .into_iter()
@@ -141,9 +213,40 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_latin_1_and_a_return_alone_ends_a_line() {
+        let mut problems = Problems::new(Path::new("p"));
+        let found = parse(b"# \xf1\rcaf\xe9=\xe9\\u00e9\r\nb=1", &mut problems);
+        let found: Vec<_> = found
+            .iter()
+            .map(|it| (&*it.key, &*it.value, it.at.line))
+            .collect();
+        assert_eq!(found, [("caf\u{e9}", "\u{e9}\u{e9}", 2), ("b", "1", 3)]);
+    }
+
+    #[test]
+    fn what_java_reads_in_another_way_than_it_looks_is_noticed() {
+        use Surprise::*;
+        for (line, expected) in [
+            ("a=b#c", &[][..]),
+            ("a b", &[]),
+            ("a = b \\# c", &[]),
+            ("a = b\\\\.c\\:\\u0041", &[]),
+            ("a -> b.enabled = true", &[KeyEndsAtBlank]),
+            ("a = true  # on", &[CommentBehind]),
+            ("a = true\t# on", &[CommentBehind]),
+            ("a = b\\.c", &[BackslashGone]),
+            ("a = \"b\"", &[Quoted]),
+            ("a = \u{e9}", &[NotLatin1]),
+        ] {
+            let found = parse(line.as_bytes(), &mut Problems::new(Path::new("p")));
+            assert_eq!(found[0].surprises, expected, "{line}");
+        }
+    }
+
+    #[test]
     fn a_bad_escape_is_shown_where_its_key_is() {
         let mut problems = Problems::new(Path::new("p"));
-        parse("a=1\n  b=\\u00g0", &mut problems);
+        parse(b"a=1\n  b=\\u00g0", &mut problems);
         assert_eq!(
             problems.into_vec()[0].to_string().lines().next(),
             Some("p:2:3: `\\u` needs four hexadecimal digits")
@@ -153,16 +256,17 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text: String) {
-            parse(&text, &mut Problems::new(Path::new("p")));
+            parse(text.as_bytes(), &mut Problems::new(Path::new("p")));
         }
 
         #[test]
         fn what_is_escaped_comes_back(key in "[^\\s\\x00]{1,8}", value in "([^\\s\\x00]([ -~]{0,8}[^\\s\\x00])?)?") {
             let escape = |text: &str| -> String {
                 text.chars().flat_map(|c| match c {
-                    '\\' | '=' | ':' | ' ' | '#' | '!' => vec!['\\', c],
-                    c => vec![c],
-                }).collect()
+                    '\\' | '=' | ':' | ' ' | '#' | '!' => format!("\\{c}"),
+                    c if c.is_ascii() => c.to_string(),
+                    c => c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+                }.chars().collect::<Vec<_>>()).collect()
             };
             prop_assume!(!key.starts_with(char::is_whitespace) && value.trim() == value);
             let found = read(&format!("{}={}\n", escape(&key), escape(&value)));

@@ -109,14 +109,11 @@ impl Builder<'_> {
             );
             return guess.to_owned();
         }
-        let at = self.sheet.at(id);
-        self.sheet
-            .problems
-            .add(
-                at,
-                "`security.protocol` must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
-            )
-            .hint = Some("MirrorMaker 2 would refuse it too; correct it and import again".into());
+        self.sheet.mistake::<()>(
+            id,
+            "security.protocol",
+            "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+        );
         "plaintext".to_owned()
     }
 

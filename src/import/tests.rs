@@ -4,7 +4,7 @@ use super::*;
 use crate::topology::load_from;
 
 fn run(text: &str) -> Result<Import, Vec<Problem>> {
-    mm2(Path::new("in/my mm2.properties"), text)
+    mm2(Path::new("in/my mm2.properties"), text.as_bytes())
 }
 
 fn shown(problems: &[Problem]) -> String {
@@ -98,7 +98,7 @@ fn mistakes_are_shown_with_their_places() {
         ),
         (
             &format!("{PAIR}a->b.topics="),
-            "1:1: no flow is left that copies anything",
+            "5:1: `a->b.topics`: an empty list copies nothing; the flow is left out",
         ),
         ("[\n{\"a\":\n \"b]", "this is not YAML"),
         ("{}", "1:1: there is no connector of MirrorMaker 2 here"),
@@ -134,6 +134,187 @@ fn mistakes_are_shown_with_their_places() {
         let problems = shown(&run(text).expect_err(text));
         assert!(problems.contains(expected), "{text}\n{problems}");
     }
+}
+
+/// What is said where nothing can be written.
+fn refused(content: &[u8]) -> String {
+    match mm2(Path::new("f"), content) {
+        Ok(import) => panic!("{:?}", import.items),
+        Err(problems) => shown(&problems),
+    }
+}
+
+#[test]
+fn a_comment_behind_a_value_is_named_wherever_it_does_harm() {
+    let text = "clusters = A, B\nA.bootstrap.servers = a:9092   # the plant\nB.bootstrap.servers = b:9092\nA->B.enabled = true\nB->A.enabled = false  # one way only\nB->A.topics =\ntasks.max = 4\t# per flow\nA.security.protocol = PLAINTEXT # inside\n";
+    let all = refused(text.as_bytes());
+    for place in ["f:2:1: ", "f:5:1: ", "f:7:1: ", "f:8:1: "] {
+        let (_, rest) = all.split_once(place).expect(&all);
+        let hint = rest.lines().nth(1).expect("a hint");
+        assert!(hint.contains("a `#` behind a value is part of it"), "{all}");
+    }
+    assert!(
+        all.contains("MirrorMaker 2 takes anything but `true` as off when it chooses its flows"),
+        "{all}"
+    );
+    assert_eq!(all.matches("would refuse it too").count(), 2, "{all}");
+    let aliases = refused(
+        b"clusters = a, b # both\na.bootstrap.servers=a:1\nb.bootstrap.servers=b:1\na->b.enabled=true",
+    );
+    assert!(
+        aliases.contains("f:1:1: ") && aliases.contains("`#`"),
+        "{aliases}"
+    );
+    // Where any text will do, it is what MirrorMaker 2 took, too.
+    let import = run(&format!(
+        "{PAIR}b.group.id = mine # ours\ntopics = orders # only\n"
+    ))
+    .unwrap();
+    for key in ["b.group.id", "topics"] {
+        let item = item(&import, key);
+        assert!(
+            item.decide && item.text.contains("a `#` behind a value"),
+            "{item:?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_ends_at_a_blank_is_named_with_its_place() {
+    let text = "clusters=east,west\neast.bootstrap.servers=east:9092\nwest.bootstrap.servers=west:9092\neast -> west.enabled = true\neast -> west.topics = clicks\neast->west . emit.checkpoints.enabled = true\n";
+    let all = refused(text.as_bytes());
+    for (line, key) in [(4, "east"), (5, "east"), (6, "east->west")] {
+        let expected = format!("f:{line}:1: `{key}`: ");
+        let line = all.lines().find(|it| it.starts_with(&expected)).expect(&all);
+        assert!(
+            line.contains(&format!("the key is `{key}`; write it without blanks")),
+            "{all}"
+        );
+    }
+    assert!(!all.contains("no flow is enabled"), "{all}");
+    // A blank in the place of `=` is as good, and a value that may be a secret is not shown.
+    let import = run(&format!(
+        "{PAIR}tasks.max 3\nreplication factor = 3\na.ssl.key.password SECRET=1\n"
+    ))
+    .unwrap();
+    assert_eq!(item(&import, "tasks.max").class, Class::Carried);
+    assert!(item(&import, "replication").decide);
+    assert!(!seen(&Ok(import)).contains("SECRET"));
+}
+
+#[test]
+fn variables_that_nobody_filled_in_are_named_with_their_places() {
+    for (text, places) in [
+        (
+            "clusters = ${SOURCE}, ${TARGET}\n${SOURCE}.bootstrap.servers = ${FROM}\n${SOURCE}->${TARGET}.enabled = true\ntasks.max = ${TASKS}\n",
+            &[
+                "f:1:1: ${SOURCE}, ${TARGET} is",
+                "f:2:1: ${SOURCE}, ${FROM} is",
+                "f:3:1: ${SOURCE}, ${TARGET} is",
+                "f:4:1: ${TASKS} is",
+            ][..],
+        ),
+        (
+            "clusters = A, B\nA.bootstrap.servers = $FROM\nB.bootstrap.servers = {{ to }}\nA->B.enabled = ${ENABLED:-true}\nB.group.id = ${ID}\n",
+            &[
+                "f:2:1: $FROM is",
+                "f:3:1: {{ to }} is",
+                "f:4:1: ${ENABLED} is",
+                "f:5:1: ${ID} is",
+            ],
+        ),
+        (
+            "clusters = $A, b\n$A.bootstrap.servers = a:1\nb.bootstrap.servers = b:1\n",
+            &["f:1:1: $A is", "f:2:1: $A is"],
+        ),
+        (
+            "clusters=a,b\na.bootstrap.servers=a:1\nb.bootstrap.servers=b:1\na->b.enabled=true\ntopics=${TOPICS}\n",
+            &["f:5:1: `topics`: ${TOPICS} is"],
+        ),
+        (
+            "apiVersion: x\nkind: KafkaMirrorMaker2\nspec:\n  clusters:\n  - {alias: \"${A}\", bootstrapServers: a:1}\n  - {alias: b, bootstrapServers: b:1}\n  mirrors:\n  - {sourceCluster: \"${A}\", targetCluster: b, sourceConnector: {}}\n",
+            &["f:5:6: ${A} is", "f:8:6: ${A} is"],
+        ),
+    ] {
+        let all = refused(text.as_bytes());
+        for place in places {
+            assert!(all.contains(&format!("{place} not filled in")), "{place}\n{all}");
+        }
+        assert_eq!(all.matches(value::UNFILLED).count(), places.len(), "{all}");
+        assert!(!all.contains("no flow") && !all.contains("is missing"), "{all}");
+    }
+    // Where a variable may stay one, it does; a default of the shell may be a secret.
+    let import = run(&PAIR.replace("=a:1", "=${FROM}").replace("=b:1", "=${TO:-x:1}")).unwrap();
+    assert!(
+        import.config.contains("\"${FROM}\"") && import.config.contains("\"${TO}\""),
+        "{}",
+        import.config
+    );
+    let import = run(&format!("{PAIR}b.offset.storage.topic = $TOPIC\n")).unwrap();
+    let item = item(&import, "b.offset.storage.topic");
+    assert!(
+        item.decide && item.text.contains("$TOPIC is not filled in"),
+        "{item:?}"
+    );
+}
+
+#[test]
+fn properties_are_bytes_of_latin_1_and_other_forms_utf_8() {
+    let mut content = b"# Espa\xf1ol\n".to_vec();
+    content.extend(PAIR.bytes());
+    content.extend(b"groups = caf\\u00e9-.*, ol\xe9\n");
+    let import = mm2(Path::new("f"), &content).map_err(|it| shown(&it)).unwrap();
+    let (_, topologies) = load(&import).unwrap();
+    let groups = &topologies[0].flows[0].groups;
+    assert!(groups.matches("caf\u{e9}-1") && groups.matches("ol\u{e9}"));
+    assert!(import.items.iter().all(|it| !it.decide), "{:?}", import.items);
+    // MirrorMaker 2 takes UTF-8 for other letters, and has no such group.
+    let import = run(&format!("{PAIR}groups = caf\u{e9}-.*\n")).unwrap();
+    let item = item(&import, "groups");
+    assert!(item.decide && item.text.contains("ISO-8859-1"), "{item:?}");
+    assert_eq!(refused(b"{\"a\": \"\xe9\"}"), "f:1:1: the file is not UTF-8\n");
+}
+
+#[test]
+fn quotes_belong_to_the_value() {
+    let import = run(&format!(
+        "{PAIR}a->b.topics = \"orders.*\", \"stock\"\nb.group.id='mine'\n"
+    ))
+    .unwrap();
+    for key in ["a->b.topics", "b.group.id"] {
+        let item = item(&import, key);
+        assert!(
+            item.decide && item.text.contains("quotes belong to the value"),
+            "{item:?}"
+        );
+    }
+    let all = refused(PAIR.replace("=a:1", "=\"a:1\"").as_bytes());
+    assert!(
+        all.contains("f:2:1: ") && all.contains("quotes belong to the value"),
+        "{all}"
+    );
+    let all = refused(PAIR.replace("=true", "=\"true\"").as_bytes());
+    assert!(
+        all.contains("f:4:1: ") && all.contains("quotes belong to the value"),
+        "{all}"
+    );
+    let all = refused(PAIR.replace("=a,b", "=\"a,b\"").as_bytes());
+    assert!(
+        all.contains("f:1:1: ") && all.contains("quotes belong to the value"),
+        "{all}"
+    );
+}
+
+#[test]
+fn a_backslash_that_the_format_takes_away_is_said() {
+    let import = run(&format!("{PAIR}topics = new\\.stage.*\n")).unwrap();
+    let item = item(&import, "topics");
+    assert!(!item.decide && item.text.contains("single backslash"), "{item:?}");
+    assert!(
+        import.topology.contains("include: [\"new.stage.*\"]"),
+        "{}",
+        import.topology
+    );
 }
 
 #[test]
@@ -465,7 +646,7 @@ fn every_key_of_the_example_trees_has_exactly_one_verdict() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import");
     for name in ["strimzi-tls-scram.yaml", "strimzi-v1.yaml", "msk-connect.json"] {
         let text = std::fs::read_to_string(directory.join(name)).unwrap();
-        let import = mm2(Path::new(name), &text).unwrap();
+        let import = mm2(Path::new(name), text.as_bytes()).unwrap();
         let tree = yaml::parse(&text, &mut Problems::new(Path::new(name))).unwrap();
         let mut found = Vec::new();
         leaves(&tree, &[], &mut found);
@@ -576,6 +757,19 @@ const KEYS: &[(&str, &[&str])] = &[
     ("bootstrap.servers", &["x:1"]),
 ];
 
+/// A value as a properties file holds it.
+fn escaped(value: &str) -> String {
+    let one = |c: char| match c {
+        '\\' => "\\\\".to_owned(),
+        c if c.is_ascii() => c.to_string(),
+        c => {
+            let units = c.encode_utf16(&mut [0; 2]).to_vec();
+            units.iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        }
+    };
+    value.chars().map(one).collect()
+}
+
 prop_compose! {
     fn line()(level in 0..10usize, key in 0..KEYS.len(), value in 0..6usize) -> (String, String) {
         let level = ["", "", "a.", "b.", "c.", "a->b.", "b->a.", "c->b.", "a->a.", "a->nobody."][level];
@@ -609,7 +803,7 @@ proptest! {
             Ok(import) => import,
             Err(problems) => {
                 let all = shown(&problems);
-                prop_assert!(all.contains("no flow is left"), "{all}\n{text}");
+                prop_assert!(all.contains("topics`: "), "{all}\n{text}");
                 return Ok(());
             }
         };
@@ -633,8 +827,8 @@ proptest! {
     #[test]
     fn any_expression_arrives_as_it_was(item in "[^,\\x00-\\x1f]{1,12}") {
         let item = item.trim();
-        prop_assume!(!item.is_empty() && !item.contains("${") && crate::config::read::pattern(item).is_ok());
-        let escaped = item.replace('\\', "\\\\");
+        prop_assume!(!item.is_empty() && value::variables(item).is_empty() && crate::config::read::pattern(item).is_ok());
+        let escaped = escaped(item);
         let import = run(&format!("{PAIR}topics={escaped}\n"));
         prop_assert!(import.is_ok(), "{}", shown(&import.unwrap_err()));
         let import = import.unwrap();
@@ -648,7 +842,7 @@ proptest! {
     fn any_user_and_path_arrive_as_they_were(user in "\\PC{1,12}") {
         prop_assume!(!user.starts_with("${"));
         let escaped = user.replace('\\', "\\\\").replace('"', "\\\"");
-        let jaas = format!("x.PlainLoginModule required username=\"{escaped}\" password=\"p\";").replace('\\', "\\\\");
+        let jaas = self::escaped(&format!("x.PlainLoginModule required username=\"{escaped}\" password=\"p\";"));
         let text = format!("{PAIR}a.security.protocol=SASL_SSL\na.sasl.mechanism=PLAIN\na.sasl.jaas.config={jaas}\n");
         let import = run(&text).map_err(|it| TestCaseError::fail(shown(&it)))?;
         let mut problems = Problems::new(Path::new("c"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::value::is_dynamic;
 use super::write::{self, Settings};
-use super::{Class, Cluster, Flow, Form, Holds, Id, Import, Input, Keys, Sheet, is_security, security};
+use super::{Class, Cluster, Flow, Form, Holds, Id, Import, Input, Item, Keys, Sheet, is_security, security};
 use crate::config::read::{pattern, short};
 use crate::config::schema::{ALIAS, Kind};
 use crate::config::value::{servers, show_duration};
@@ -79,12 +79,7 @@ pub fn translate(input: Input, sheet: &mut Sheet) -> Option<Import> {
         translator.leftovers(flow);
     }
     if flows.is_empty() {
-        if sheet.problems.is_empty() {
-            sheet
-                .problems
-                .add(At::START, "no flow is left that copies anything")
-                .hint = Some("`topics` must name a topic, with an expression that causeway can read".into());
-        }
+        nothing_left(&input, sheet);
         return None;
     }
     let name = topology_name(input.name.as_deref(), sheet);
@@ -123,6 +118,31 @@ pub fn translate(input: Input, sheet: &mut Sheet) -> Option<Import> {
         items,
         variables: std::mem::take(&mut sheet.variables),
     })
+}
+
+/// Nothing can be written. What would have had to be decided is what is in the way, so it is shown in its places.
+fn nothing_left(input: &Input, sheet: &mut Sheet) {
+    let decide: Vec<Item> = sheet.items().into_iter().filter(|it| it.decide).collect();
+    for item in decide {
+        let Some(at) = item.at else { continue };
+        sheet
+            .problems
+            .add(at, format!("`{}`: {}", item.key, one_line(&item.text)));
+    }
+    if !sheet.problems.is_empty() {
+        return;
+    }
+    let (what, hint) = match input.flows.is_empty() {
+        true => (
+            "no flow is enabled",
+            "write `a->b.enabled = true` for each direction",
+        ),
+        false => (
+            "no flow is left that copies anything",
+            "`topics` must name a topic, with an expression that causeway can read",
+        ),
+    };
+    sheet.problems.add(At::START, what).hint = Some(hint.into());
 }
 
 fn one_line(text: &str) -> String {
@@ -964,7 +984,7 @@ impl Translator<'_> {
             self.sheet
                 .problems
                 .add(at, "the addresses must be host:port, separated by commas")
-                .hint = Some(why);
+                .hint = Some(self.sheet.oddity(id).unwrap_or(why));
         }
         let addresses = self
             .sheet

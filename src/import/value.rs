@@ -32,6 +32,8 @@ pub fn reference(value: &str, sheet: &Sheet) -> Option<Reference> {
     if inside.contains(['{', '}', '$']) {
         return None;
     }
+    // A shell's default is not taken along: it may be a secret.
+    let inside = inside.split_once(":-").map_or(inside, |(name, _)| name);
     let Some((provider, rest)) = inside.split_once(':') else {
         return is_variable(inside).then(|| Reference::Environment(inside.to_owned()));
     };
@@ -63,6 +65,35 @@ fn is_variable(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with(|c: char| c.is_ascii_digit())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// What to do about [`variables`].
+pub const UNFILLED: &str = "fill in the template's variables first, and import the result";
+
+/// Variables of a template that nobody has filled in, as they are written: `${NAME}`, `$NAME`, `{{ name }}`.
+/// MM2 knows none of them; its own references name a provider (`${env:NAME}`).
+pub fn variables(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices('$') {
+        let rest = &text[at + 1..];
+        if let Some((inside, _)) = rest.strip_prefix('{').and_then(|it| it.split_once('}')) {
+            let name = inside.split_once(":-").map_or(inside, |(name, _)| name);
+            if is_variable(name) {
+                found.push(format!("${{{name}}}"));
+            }
+        } else {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let name = &rest[..end.unwrap_or(rest.len())];
+            if is_variable(name) {
+                found.push(format!("${name}"));
+            }
+        }
+    }
+    for (at, _) in text.match_indices("{{") {
+        let name = text[at + 2..].split("}}").next().unwrap_or_default();
+        found.push(format!("{{{{ {} }}}}", short(name.trim())));
+    }
+    found
 }
 
 /// Whether a value can only be known where MM2 runs.
@@ -138,15 +169,16 @@ impl Sheet {
     fn known(&mut self, keys: &Keys, key: &str) -> Option<(Id, String)> {
         let id = *keys.get(key)?;
         let value = self.value(id).trim().to_owned();
-        if is_dynamic(&value) {
-            self.decide(
-                id,
-                Class::NoEquivalent,
-                "its value comes from elsewhere; write it into the topology by hand",
-            );
-            return None;
-        }
-        Some((id, value))
+        let names = variables(&value);
+        let why = match names.is_empty() {
+            false => format!("{} is not filled in; {UNFILLED}", names.join(", ")),
+            true if is_dynamic(&value) => {
+                "its value comes from elsewhere; write it into the topology by hand".to_owned()
+            }
+            true => return Some((id, value)),
+        };
+        self.decide(id, Class::NoEquivalent, why);
+        None
     }
 
     pub(super) fn word(&mut self, keys: &Keys, key: &str) -> Option<(Id, String)> {
@@ -178,11 +210,19 @@ impl Sheet {
         Some((id, items.map(str::to_owned).collect()))
     }
 
-    fn mistake<T>(&mut self, id: Id, key: &str, wanted: &str) -> Option<T> {
+    /// Shows that a value is not what `wanted` says, and what may have led to it; never the value itself.
+    pub(super) fn mistake<T>(&mut self, id: Id, key: &str, wanted: &str) -> Option<T> {
         let at = self.at(id);
+        let theirs = match key {
+            // `MirrorMakerConfig.clusterPairs`.
+            "enabled" => "MirrorMaker 2 takes anything but `true` as off when it chooses its flows",
+            _ => "MirrorMaker 2 would refuse it too",
+        };
+        let hint = self.oddity(id).into_iter().chain([theirs.to_owned()]);
+        let hint = hint.collect::<Vec<_>>().join("; ");
         self.problems
             .add(at, format!("`{}` must be {wanted}", short(key)))
-            .hint = Some("MirrorMaker 2 would refuse it too; correct it and import again".into());
+            .hint = Some(format!("{hint}; correct it and import again"));
         None
     }
 }
@@ -194,7 +234,7 @@ fn name_of_template(text: &str) -> Option<Vec<String>> {
         .into_iter()
         .map(|part| {
             part.split_once('}')
-                .map(|(name, _)| name)
+                .map(|(inside, _)| inside.split_once(":-").map_or(inside, |(name, _)| name))
                 .filter(|name| is_variable(name))
                 .map(str::to_owned)
         })
