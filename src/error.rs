@@ -45,6 +45,8 @@ pub enum Code {
     TargetAuthentication,
     /// The target answers, but cannot serve this at present (no leader, too few in-sync replicas, …).
     TargetUnavailable,
+    /// The target answers, but not about records of this partition: too few in-sync replicas, or a leader that hangs.
+    TargetNoAnswer,
     /// The target topic or partition does not exist.
     TargetTopicMissing,
     /// We may not write this target topic.
@@ -96,6 +98,21 @@ pub enum Remedy {
     NextPass,
 }
 
+/// How much a failure says of several that came together, the most telling first: a cause must not be hidden by
+/// what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// The task is somebody else's: nothing else matters.
+    Fenced,
+    /// One partition is to blame.
+    Partition,
+    /// Something else that has a name.
+    Cause,
+    /// What a client answers for everything else once something has failed: purged, wrong state, refused along
+    /// with another record.
+    Consequence,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
@@ -127,6 +144,7 @@ impl Code {
         Code::TargetAuthentication,
         Code::TargetUnavailable,
         Code::TargetTopicMissing,
+        Code::TargetNoAnswer,
         Code::TargetNotAuthorized,
         Code::TargetRecordTooLarge,
         Code::TargetRecordRejected,
@@ -144,6 +162,16 @@ impl Code {
         Code::GroupProcessEnded,
         Code::Panicked,
     ];
+
+    /// Its weight among failures that came together.
+    pub fn rank(self) -> Rank {
+        match (self, self.page().remedy) {
+            (_, Remedy::GiveUpTask) => Rank::Fenced,
+            (_, Remedy::PausePartition | Remedy::HaltPartition) => Rank::Partition,
+            (Code::TargetTransactionFailed, _) => Rank::Consequence,
+            (_, Remedy::Retry | Remedy::NextPass) => Rank::Cause,
+        }
+    }
 
     /// The table. No `_` arm: a new code must be decided here.
     pub fn page(self) -> Page {
@@ -238,6 +266,12 @@ impl Code {
                 "target_topic_missing",
                 PausePartition,
                 "config sync creates target topics; if it is in mode report, create the topic by hand",
+            ),
+            Code::TargetNoAnswer => (
+                "T105",
+                "target_no_answer",
+                PausePartition,
+                "the target partition takes no records: bring its replicas back until it has min.insync.replicas of them and a leader, or lower that setting of the topic",
             ),
             Code::TargetNotAuthorized => (
                 "T201",

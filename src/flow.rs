@@ -38,6 +38,7 @@ pub mod audit;
 mod bounds;
 pub mod engine;
 pub mod gaps;
+pub mod health;
 mod heartbeats;
 pub mod lag;
 pub mod ledger;
@@ -132,8 +133,19 @@ pub struct Route {
     pub remote: String,
     /// Kafka's id of the source topic.
     pub topic_id: TopicId,
-    /// `max.message.bytes` of the target topic, which bounds whole batches; `None`: not known.
+    /// What the target topic takes.
+    pub accepts: Accepts,
+}
+
+/// The settings of a target topic that decide which records it takes. Empty where they are not told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepts {
+    /// `key=value`, one a line: a partition that waits because of a refusal is tried again when this changes.
+    pub settings: Arc<str>,
+    /// `max.message.bytes`, which bounds whole batches; `None`: not known.
     pub batch_bytes: Option<u64>,
+    /// `min.insync.replicas`; `None`: not known.
+    pub min_in_sync: Option<usize>,
 }
 
 /// A flow that runs until it is drained.

@@ -11,6 +11,7 @@ mod groups;
 mod harness;
 mod harness_works;
 mod import;
+mod isolation;
 mod mm2_cases;
 mod mm2_records;
 mod offsets;

@@ -36,7 +36,13 @@ pub fn ask(
         .map(|(tp, name)| (remote(tp, name), OffsetSpec::Latest))
         .collect();
     let target_ends = target.list_offsets(&remotes, false, TIMEOUT)?;
+    let names: BTreeSet<&str> = wanted.iter().map(|(_, name)| name.as_str()).collect();
+    let targets = target.describe_topics(&names.into_iter().collect::<Vec<_>>(), TIMEOUT)?;
     let bounds = |tp: &TopicPartition, name: &str| {
+        let there = match targets.get(name) {
+            Some(topic) => topic.as_ref().map_err(Error::clone)?,
+            None => return Err(Error::new(Code::TargetTopicMissing, "no answer about the topic")),
+        };
         let topic_id = match described.get(&*tp.topic) {
             Some(topic) => topic.as_ref().map_err(Error::clone)?.id.clone(),
             None => return Err(Error::new(Code::SourceTopicMissing, "no answer about the topic")),
@@ -46,6 +52,9 @@ pub fn ask(
             log_start: offset(&starts, tp)?,
             end: offset(&ends, tp)?,
             target_end: offset(&target_ends, &remote(tp, name))?,
+            replicas: there.replication_factor as usize,
+            in_sync: there.in_sync.get(tp.partition as usize).copied().unwrap_or(0),
+            writable: there.writable,
         })
     };
     Ok(wanted

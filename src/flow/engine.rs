@@ -13,7 +13,7 @@ use super::task::PartitionId;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::codes::code;
-use crate::kafka::consumer::{Consumer, Kind, Message, TopicHandle};
+use crate::kafka::consumer::{Consumer, Kind, Message, PartitionQueue, TopicHandle};
 use crate::kafka::producer::{DeliverySpan, Headers, Producer, TopicNumber};
 use crate::kafka::{NextOffset, TopicPartition};
 use crate::topology::{Delivery, FlowSpec};
@@ -75,8 +75,8 @@ pub struct Answer {
 /// See [`Answer::outcome`].
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// Acknowledged by all in-sync replicas; target offset of the first.
-    Delivered(i64),
+    /// Acknowledged by all in-sync replicas; target offset of the first, where the client knows it.
+    Delivered(Option<i64>),
     /// Left out: it came from the target.
     Skipped,
     /// The target did not take it.
@@ -100,6 +100,8 @@ pub struct RecordEngine {
     plain: Option<Producer>,
     ledger: Ledger,
     hand: VecDeque<(PartitionId, Message)>,
+    /// The partition on trial is read from a queue of its own.
+    apart: Option<(PartitionId, PartitionQueue)>,
     consumer: Consumer,
     routes: Vec<Route>,
     /// Source topic → partition number → id.
@@ -143,6 +145,7 @@ impl RecordEngine {
             plain,
             ledger: Ledger::new(spec, task, target, batch_bytes)?,
             hand: VecDeque::new(),
+            apart: None,
             consumer,
             routes: Vec::new(),
             by_source: HashMap::new(),
@@ -158,6 +161,41 @@ impl RecordEngine {
     /// Fences every former owner of this task. May be repeated when the error says so.
     pub fn fence(&mut self, timeout: Duration) -> std::result::Result<(), (Error, bool)> {
         self.ledger.fence(timeout)
+    }
+
+    /// As [`RecordEngine::assign`], apart from all others: see [`RecordEngine::take_apart`].
+    pub fn assign_apart(
+        &mut self,
+        source: &TopicPartition,
+        remote: &str,
+        start: NextOffset,
+    ) -> Result<PartitionId> {
+        let queue = self
+            .consumer
+            .set_apart(source)
+            .map_err(|e| Error::new(Code::SourceUnexpected, e))?;
+        let ids = self.assign(&[(source.clone(), remote.to_owned(), start)])?;
+        self.apart = Some((ids[0], queue));
+        Ok(ids[0])
+    }
+
+    /// Whether records of the partition that is read apart, or its end, wait to be taken.
+    pub fn is_waiting_apart(&self) -> bool {
+        self.apart.as_ref().is_some_and(|(_, queue)| !queue.is_empty())
+    }
+
+    /// As [`RecordEngine::take`], of the partition that is read apart. Waits for nothing.
+    pub fn take_apart(&mut self, taken: &mut Vec<Taken>) {
+        let Some((_, queue)) = &self.apart else { return };
+        let messages = self.consumer.take_apart(queue);
+        sort(messages, &self.by_source, &mut self.hand, taken);
+    }
+
+    /// The partition that was read apart is read with the others from now on.
+    pub fn join(&mut self) {
+        if let Some((_, queue)) = self.apart.take() {
+            self.consumer.join(queue);
+        }
     }
 
     /// Starts to read partitions and prepares where they go. Ids are given in order of first use.
@@ -219,9 +257,11 @@ impl RecordEngine {
     /// Stops reading a partition.
     pub fn unassign(&mut self, partition: PartitionId) -> Result<()> {
         let tp = self.routes[partition.0].source.clone();
-        self.consumer
-            .unassign(&[tp])
-            .map_err(|e| Error::new(Code::SourceUnexpected, e))
+        let unassigned = self.consumer.unassign(&[tp]);
+        if self.apart.as_ref().is_some_and(|(id, _)| *id == partition) {
+            self.join();
+        }
+        unassigned.map_err(|e| Error::new(Code::SourceUnexpected, e))
     }
 
     /// The source partition behind an id.
@@ -232,58 +272,8 @@ impl RecordEngine {
     /// Waits up to `timeout` for records and lists what came, in order. Records wait in hand until
     /// [`RecordEngine::enqueue`] or [`RecordEngine::discard`].
     pub fn take(&mut self, timeout: Duration, taken: &mut Vec<Taken>) {
-        // Consecutive messages mostly belong to one partition: look it up when it changes.
-        let mut current: Option<(TopicHandle, i32, Option<PartitionId>)> = None;
-        for message in self.consumer.take(timeout) {
-            let at = message.partition();
-            let partition = message.topic_handle().and_then(|handle| match current {
-                Some((h, p, id)) if h == handle && p == at => id,
-                _ => {
-                    let id = message
-                        .topic()
-                        .and_then(|topic| self.by_source.get(topic))
-                        .and_then(|slots| slots.get(at as usize).copied().flatten());
-                    current = Some((handle, at, id));
-                    id
-                }
-            });
-            match (message.kind(), partition) {
-                (Kind::Record, Some(partition)) => {
-                    let offset = message.offset();
-                    let payload = message.payload_bytes() as u64;
-                    self.hand.push_back((partition, message));
-                    match taken.last_mut() {
-                        Some(Taken::Records {
-                            partition: p,
-                            first,
-                            count,
-                            payload_bytes,
-                        }) if *p == partition && *first + i64::from(*count) == offset => {
-                            *count += 1;
-                            *payload_bytes += payload;
-                        }
-                        _ => taken.push(Taken::Records {
-                            partition,
-                            first: offset,
-                            count: 1,
-                            payload_bytes: payload,
-                        }),
-                    }
-                }
-                (Kind::End, Some(partition)) => taken.push(Taken::End {
-                    partition,
-                    position: message.offset(),
-                }),
-                (Kind::Failed(err, text), partition) => {
-                    taken.push(Taken::Failed(
-                        partition,
-                        Error::new(code(Side::Source, err), text),
-                    ));
-                }
-                // A partition that is not read any more.
-                (Kind::Record | Kind::End, None) => {}
-            }
-        }
+        let messages = self.consumer.take(timeout);
+        sort(messages, &self.by_source, &mut self.hand, taken);
     }
 
     /// Sends the next `n` records in hand.
@@ -310,7 +300,13 @@ impl RecordEngine {
             };
             self.zero_timestamps += u64::from(message.timestamp() == 0);
             if let Err((message, err)) = data.send(self.routes[partition.0].target, message, headers) {
-                let error = Error::new(code(Side::Target, err), err.to_string());
+                let error = match err {
+                    // What librdkafka cannot parse is the record's fault, not the target's.
+                    RDKafkaErrorCode::BadMessage => {
+                        Error::new(Code::SourceCorrupt, format!("headers cannot be read: {err}"))
+                    }
+                    err => target_error(data.fatal_error().unwrap_or(err)),
+                };
                 answer(
                     &mut self.answers,
                     Answer::of(partition, &message, Outcome::Failed(error)),
@@ -349,7 +345,7 @@ impl RecordEngine {
                 first_timestamp: span.first_timestamp,
                 outcome: match span.error {
                     None => Outcome::Delivered(span.target_base),
-                    Some(err) => Outcome::Failed(Error::new(code(Side::Target, err), err.to_string())),
+                    Some(err) => Outcome::Failed(target_error(err)),
                 },
             });
         }
@@ -395,6 +391,72 @@ impl RecordEngine {
     pub fn take_zero_timestamps(&mut self) -> u64 {
         std::mem::take(&mut self.zero_timestamps)
     }
+}
+
+/// Lists messages as what the task hears of, in order; the records among them are in hand from now on.
+fn sort(
+    messages: impl Iterator<Item = Message>,
+    by_source: &HashMap<Arc<str>, Vec<Option<PartitionId>>>,
+    hand: &mut VecDeque<(PartitionId, Message)>,
+    taken: &mut Vec<Taken>,
+) {
+    // Consecutive messages mostly belong to one partition: look it up when it changes.
+    let mut current: Option<(TopicHandle, i32, Option<PartitionId>)> = None;
+    for message in messages {
+        let at = message.partition();
+        let partition = message.topic_handle().and_then(|handle| match current {
+            Some((h, p, id)) if h == handle && p == at => id,
+            _ => {
+                let id = message
+                    .topic()
+                    .and_then(|topic| by_source.get(topic))
+                    .and_then(|slots| slots.get(at as usize).copied().flatten());
+                current = Some((handle, at, id));
+                id
+            }
+        });
+        match (message.kind(), partition) {
+            (Kind::Record, Some(partition)) => {
+                let offset = message.offset();
+                let payload = message.payload_bytes() as u64;
+                hand.push_back((partition, message));
+                match taken.last_mut() {
+                    Some(Taken::Records {
+                        partition: p,
+                        first,
+                        count,
+                        payload_bytes,
+                    }) if *p == partition && *first + i64::from(*count) == offset => {
+                        *count += 1;
+                        *payload_bytes += payload;
+                    }
+                    _ => taken.push(Taken::Records {
+                        partition,
+                        first: offset,
+                        count: 1,
+                        payload_bytes: payload,
+                    }),
+                }
+            }
+            (Kind::End, Some(partition)) => taken.push(Taken::End {
+                partition,
+                position: message.offset(),
+            }),
+            (Kind::Failed(err, text), partition) => {
+                taken.push(Taken::Failed(
+                    partition,
+                    Error::new(code(Side::Source, err), text),
+                ));
+            }
+            // A partition that is not read any more.
+            (Kind::Record | Kind::End, None) => {}
+        }
+    }
+}
+
+/// What the target's refusal of a record means.
+fn target_error(err: RDKafkaErrorCode) -> Error {
+    Error::new(code(Side::Target, err), err.to_string())
 }
 
 /// The producer of data.

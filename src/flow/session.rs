@@ -16,15 +16,16 @@ use super::audit;
 use super::bounds::{self, offset};
 use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
 use super::gaps::{Gap, Gaps};
+use super::health::{Found, Held};
 use super::ledger::StateRecord;
 use super::mm2_mirror::Mm2Mirror;
 use super::slot::{Slot, born_record, progress_record, segment_record};
-use super::start::{Started, StoredProgress, begin};
-use super::task::{Action, Event, Limits, PartitionId, TaskState, concerns_one_partition};
+use super::start::{Bounds, Started, StoredProgress, begin};
+use super::task::{Action, Event, Limits, PartitionId, TaskState};
 use super::task_thread::{TaskThread, task_of};
 use super::throttle::Waiting;
 use super::{View, lock, now_ms, state_topics};
-use crate::error::{Code, Error, Remedy, Result};
+use crate::error::{Code, Error, Rank, Remedy, Result};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::{NextOffset, Source, TopicPartition};
 use crate::metrics::TopicMetrics;
@@ -33,12 +34,20 @@ use crate::topology::{Delivery, Provenance, StartFrom};
 
 /// How long one commit may take before its outcome counts as unknown.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long giving a transaction up may take.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer about offsets may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a running task looks at things other than records.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
 /// How often its status is published.
 const PUBLISH: Duration = Duration::from_millis(500);
+/// After a question to the clusters has failed as a whole, it is asked again this much later.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// An error of the source that the client retries is shown when a partition has given nothing for so long.
+const STALLED: Duration = Duration::from_secs(5);
+/// As many sessions in a row that failed without an explanation make the next one look for who is to blame.
+const UNEXPLAINED: u32 = 2;
 
 /// One life of the task's clients.
 pub(super) struct Session<'a> {
@@ -63,13 +72,17 @@ pub(super) struct Session<'a> {
     waiting: Waiting,
     published: Option<Instant>,
     housekept: Option<Instant>,
+    /// The clusters could not be asked; not before this again.
+    ask_at: Option<Instant>,
 }
 
 struct Assigned {
     tp: TopicPartition,
     metrics: TopicMetrics,
-    /// Taken out by us; not read at the moment.
+    /// Whether it is read at the moment.
     active: bool,
+    /// What the source has said about it since it gave something last, and when first.
+    complaint: Option<(Error, Instant)>,
 }
 
 impl<'a> Session<'a> {
@@ -88,7 +101,7 @@ impl<'a> Session<'a> {
             .partitions
             .iter()
             .filter(|(tp, _)| task_of(tp, view.tasks) == task.task)
-            .filter_map(|(_, route)| route.batch_bytes)
+            .filter_map(|(_, route)| route.accepts.batch_bytes)
             .min();
         let mut engine = RecordEngine::new(
             &flow.spec,
@@ -133,7 +146,12 @@ impl<'a> Session<'a> {
         };
         Ok(Some(Self {
             engine,
-            state: TaskState::new(flow.spec.delivery, limits, Instant::now()),
+            state: TaskState::new(
+                flow.spec.delivery,
+                limits,
+                UNEXPLAINED <= task.failures,
+                Instant::now(),
+            ),
             slot,
             declared: vec![],
             mirror,
@@ -148,6 +166,7 @@ impl<'a> Session<'a> {
             waiting: Waiting::default(),
             published: None,
             housekept: None,
+            ask_at: None,
             task,
         }))
     }
@@ -193,6 +212,13 @@ impl<'a> Session<'a> {
             } else {
                 Duration::from_millis(20)
             };
+            if self.state.awaits_trial() && self.engine.is_waiting_apart() {
+                self.step(Event::TrialReady)?;
+            }
+            if self.state.wants_trial() {
+                self.engine.take_apart(&mut self.taken);
+                self.take_in()?;
+            }
             if wants {
                 self.engine.take(pause, &mut self.taken);
                 self.take_in()?;
@@ -258,6 +284,7 @@ impl<'a> Session<'a> {
                 } => {
                     self.task.account.charge(count.into(), payload_bytes);
                     let bytes = payload_bytes + u64::from(count) * RECORD_OVERHEAD;
+                    self.partitions[partition.0].complaint = None;
                     self.step(Event::Took {
                         partition,
                         first,
@@ -266,21 +293,26 @@ impl<'a> Session<'a> {
                     })?;
                 }
                 Taken::End { partition, position } => {
+                    self.partitions[partition.0].complaint = None;
                     self.step(Event::End { partition, position })?;
                 }
                 Taken::Failed(Some(partition), error) => {
                     let tp = self.engine.source(partition).clone();
-                    if concerns_one_partition(error.code) && !self.state.is_stopped(partition) {
-                        self.task.hold(&tp, error.clone());
-                        // Where it stands is decided at once, by the same rules as at the start.
-                        if let Some(held) = self.task.held.get_mut(&tp)
-                            && error.code.page().remedy == Remedy::HaltPartition
-                        {
-                            held.retry_at = Some(Instant::now());
-                        }
+                    if error.code.rank() == Rank::Partition && !self.state.is_stopped(partition) {
+                        let halts = error.code.page().remedy == Remedy::HaltPartition;
                         self.step(Event::SourceFailed(partition, error))?;
+                        if halts {
+                            // Where it stands is decided at once, by the same rules as at the start.
+                            self.task.health.try_now(&tp, Instant::now());
+                        }
                     } else {
                         debug!(topic = %tp.topic, partition = tp.partition, %error, "source error, retried by the client");
+                        let since = self.partitions[partition.0]
+                            .complaint
+                            .take()
+                            .map(|(_, since)| since);
+                        let since = since.unwrap_or_else(Instant::now);
+                        self.partitions[partition.0].complaint = Some((error, since));
                     }
                 }
                 Taken::Failed(None, error) => debug!(%error, "source error, retried by the client"),
@@ -296,7 +328,6 @@ impl<'a> Session<'a> {
         }
         let mut answers = std::mem::take(&mut self.answers);
         let now_ms = now_ms();
-        let mut failure = None;
         for Answer {
             partition,
             first,
@@ -332,19 +363,19 @@ impl<'a> Session<'a> {
                         bytes,
                     })?;
                 }
-                // Successes behind a failure still count: they tell what need not be sent again.
-                Outcome::Failed(error) => failure = failure.or(Some((partition, error))),
+                Outcome::Failed(error) => {
+                    let tp = self.engine.source(partition);
+                    let error = Error::new(error.code, format!("{tp}: {}", error.detail));
+                    self.step(Event::DeliveryFailed {
+                        partition,
+                        first,
+                        bytes,
+                        error,
+                    })?;
+                }
             }
         }
         self.answers = answers;
-        if let Some((partition, error)) = failure {
-            let tp = self.engine.source(partition).clone();
-            if concerns_one_partition(error.code) {
-                self.task.hold(&tp, error.clone());
-            }
-            let error = Error::new(error.code, format!("{tp}: {}", error.detail));
-            self.step(Event::DeliveryFailed(partition, error))?;
-        }
         Ok(())
     }
 
@@ -360,13 +391,31 @@ impl<'a> Session<'a> {
                 }
                 Action::Enqueue(n) => self.engine.enqueue(n),
                 Action::Discard(n) => self.engine.discard(n),
-                Action::Commit => {
-                    self.commit()?;
-                    self.step(Event::Committed)?;
+                Action::Commit => match self.commit() {
+                    Ok(()) => self.step(Event::Committed)?,
+                    Err(error) => self.step(Event::CommitFailed(error))?,
+                },
+                Action::Abort => {
+                    self.task.metrics.abort();
+                    let aborted = self.engine.abort(ABORT_TIMEOUT);
+                    self.open = false;
+                    // What the client still had to tell is what explains the failure.
+                    self.engine.answers(Duration::ZERO, &mut self.answers);
+                    self.hear_answers()?;
+                    self.step(Event::Aborted(aborted.err()))?;
                 }
                 Action::Unassign(partition) => {
                     self.partitions[partition.0].active = false;
                     self.engine.unassign(partition)?;
+                }
+                Action::Hold(partition, error, offset) => {
+                    let tp = self.partitions[partition.0].tp.clone();
+                    self.hold(&tp, error, offset, Found::Tried);
+                }
+                Action::Join(partition) => {
+                    let tp = &self.partitions[partition.0].tp;
+                    debug!(topic = %tp.topic, partition = tp.partition, "partition passed its trial");
+                    self.engine.join();
                 }
                 Action::Restart(error) => return Err(error),
                 Action::Finished => self.finished = true,
@@ -390,6 +439,7 @@ impl<'a> Session<'a> {
 
     fn commit(&mut self) -> Result<()> {
         let started = Instant::now();
+        let moved = self.state.has_moved();
         let (mut records, mut mirrored): (Vec<StateRecord>, Vec<StateRecord>) = (vec![], vec![]);
         // Together with the progress that lists them, or lists them no longer.
         let of_gaps: BTreeSet<_> = self.declared.iter().map(|(tp, _)| tp).collect();
@@ -399,14 +449,17 @@ impl<'a> Session<'a> {
         records.extend(of_gaps.map(|(tp, progress)| progress_record(tp, progress)));
         let flow = &self.task.flow.spec.id;
         records.extend(audit::gap_records(flow, self.task.task, now_ms(), &self.declared));
+        let mut committed = vec![];
         for pending in self.state.pending() {
             let tp = &self.partitions[pending.partition.0].tp;
-            let Some(progress) = self.slot.progress.get_mut(tp) else {
+            let Some(progress) = self.slot.progress.get(tp) else {
                 continue;
             };
+            let mut progress = progress.clone();
             progress.next_source_offset = pending.next_source.0.0;
             progress.next_target_offset = Some(pending.next_target);
-            records.push(progress_record(tp, progress));
+            records.push(progress_record(tp, &progress));
+            committed.push((tp.clone(), progress));
             if let Some(mirror) = &self.mirror {
                 mirrored.extend(mirror.record(tp, pending.next_source));
             }
@@ -415,12 +468,16 @@ impl<'a> Session<'a> {
         self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;
         self.open = false;
         self.declared.clear();
+        self.slot.progress.extend(committed);
         if !mirrored.is_empty() {
             // Not with the records: an MM2 that does not work exactly once reads what is not committed, too, and
             // would leave out what an aborted transaction had said.
             self.engine.commit(&mirrored, false, COMMIT_TIMEOUT)?;
         }
-        self.task.failures = 0;
+        // Where copying begins can be stored although nothing can be copied.
+        if moved {
+            self.task.failures = 0;
+        }
         self.task.metrics.commit(started.elapsed());
         Ok(())
     }
@@ -430,7 +487,7 @@ impl<'a> Session<'a> {
         let settled = match self.task.flow.spec.delivery {
             Delivery::ExactlyOnce if self.open => {
                 self.task.metrics.abort();
-                self.engine.abort(Duration::from_secs(5))
+                self.engine.abort(ABORT_TIMEOUT)
             }
             Delivery::ExactlyOnce => Ok(()),
             Delivery::AtLeastOnce => {
@@ -458,17 +515,24 @@ impl<'a> Session<'a> {
             && !Arc::ptr_eq(&view, &self.view)
         {
             self.view = view;
+            let view = self.view.clone();
+            self.task
+                .health
+                .accepts(now, |tp| Some(&view.partitions.get(tp)?.accepts.settings));
             self.leave_what_is_gone()?;
-            self.adopt()?;
-        } else if !self.task.held.is_empty() {
-            self.adopt()?;
+            self.adopt_again(now)?;
+        } else if !self.task.health.is_empty() || self.ask_at.is_some() {
+            self.adopt_again(now)?;
         }
         // Tried again is not recovered: until it is, it is shown as it was and its pauses go on growing.
         let (ids, partitions, state) = (&self.ids, &self.partitions, &self.state);
-        self.task.held.retain(|tp, _| {
+        let well = self.task.health.recovered(|tp| {
             let id = ids.get(tp).filter(|id| partitions[id.0].active);
-            id.is_none_or(|id| !state.is_well(*id))
+            id.is_some_and(|id| state.is_well(*id))
         });
+        for tp in well {
+            info!(topic = %tp.topic, partition = tp.partition, "partition goes on");
+        }
         self.task
             .metrics
             .timestamp_zero(self.engine.take_zero_timestamps());
@@ -504,20 +568,41 @@ impl<'a> Session<'a> {
                 Some(_) => continue,
             };
             if active {
-                self.task.hold(&tp, error.clone());
-                if let Some(held) = self.task.held.get_mut(&tp) {
-                    // Decided by the rules of the start, as soon as the view has the partition.
-                    held.retry_at = Some(Instant::now());
-                }
                 self.step(Event::SourceFailed(PartitionId(i), error))?;
+                // Decided by the rules of the start, as soon as the view has the partition.
+                self.task.health.try_now(&tp, Instant::now());
             }
         }
         Ok(())
     }
 
+    fn hold(&mut self, tp: &TopicPartition, error: Error, offset: Option<i64>, found: Found) {
+        let route = self.view.partitions.get(tp);
+        let accepts = route.map(|route| route.accepts.settings.clone());
+        self.task
+            .hold(tp, error, offset, found, accepts.as_deref().unwrap_or_default());
+    }
+
+    /// As [`Session::adopt`], of a session that runs: a cluster that cannot be asked now does not end it.
+    fn adopt_again(&mut self, now: Instant) -> Result<()> {
+        if self.ask_at.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        self.ask_at = None;
+        match self.adopt() {
+            Err(Stop::Asking(error)) => {
+                debug!(%error, "the clusters cannot be asked about partitions now");
+                self.ask_at = Some(now + ASK_AGAIN);
+                Ok(())
+            }
+            Err(Stop::Session(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// Holds stored progress of every partition that is ours and not read yet against the source, and
     /// assigns those that may begin.
-    fn adopt(&mut self) -> Result<()> {
+    fn adopt(&mut self) -> std::result::Result<(), Stop> {
         let now = Instant::now();
         let flow = self.task.flow.clone();
         let wanted: Vec<TopicPartition> = self
@@ -529,13 +614,14 @@ impl<'a> Session<'a> {
                 Some(id) => !self.partitions[id.0].active && self.state.is_settled(*id),
                 None => true,
             })
-            .filter(|tp| {
-                self.task
-                    .held
-                    .get(*tp)
-                    .is_none_or(|held| held.retry_at.is_some_and(|at| at <= now))
-            })
+            .filter(|tp| self.task.health.may_be_tried(tp, now))
             .cloned()
+            .collect();
+        // Of those that are tried alone, one at a time.
+        let mut may_try = self.state.may_try();
+        let wanted: Vec<_> = wanted
+            .into_iter()
+            .filter(|tp| !self.task.health.is_tried_alone(tp) || std::mem::take(&mut may_try))
             .collect();
         if wanted.is_empty() || self.task.drain.load(Ordering::Relaxed) {
             return Ok(());
@@ -547,21 +633,28 @@ impl<'a> Session<'a> {
                 (tp, remote)
             })
             .collect();
-        let bounds = bounds::ask(&flow.source_admin, &flow.target_admin, &routed)?;
+        let bounds = bounds::ask(&flow.source_admin, &flow.target_admin, &routed).map_err(Stop::Asking)?;
 
-        let mut assign = vec![];
+        let (mut assign, mut trial) = (vec![], None);
         for (tp, bounds) in &bounds {
-            let bounds = match bounds {
-                Ok(bounds) => bounds,
-                Err(error) => {
-                    self.task.hold(tp, error.clone());
-                    continue;
+            let min_in_sync = self
+                .view
+                .partitions
+                .get(tp)
+                .and_then(|route| route.accepts.min_in_sync);
+            let begun = bounds.as_ref().map_err(Error::clone).and_then(|bounds| {
+                takes_records(bounds, min_in_sync)?;
+                Ok((
+                    begin(self.slot.progress.get(tp), bounds, flow.spec.on_gap)?,
+                    bounds,
+                ))
+            });
+            match begun {
+                Ok((begin, bounds)) if self.task.health.is_tried_alone(tp) => {
+                    trial = Some((tp.clone(), begin, bounds));
                 }
-            };
-            let stored = self.slot.progress.get(tp);
-            match begin(stored, bounds, flow.spec.on_gap) {
-                Ok(begin) => assign.push((tp.clone(), begin, bounds)),
-                Err(error) => self.task.hold(tp, error),
+                Ok((begin, bounds)) => assign.push((tp.clone(), begin, bounds)),
+                Err(error) => self.hold(tp, error, None, Found::Asked),
             }
         }
         let routes: Vec<_> = assign
@@ -574,11 +667,26 @@ impl<'a> Session<'a> {
                 )
             })
             .collect();
-        if routes.is_empty() {
+        if routes.is_empty() && trial.is_none() {
             return Ok(());
         }
-        let ids = self.engine.assign(&routes)?;
         let mut declared = vec![];
+        let mut ids = match routes.is_empty() {
+            true => vec![],
+            false => self.engine.assign(&routes)?,
+        };
+        let on_trial = match trial {
+            Some((tp, begin, bounds)) => {
+                let remote = &self.view.partitions[&tp].remote;
+                let id = self
+                    .engine
+                    .assign_apart(&tp, remote, NextOffset(begin.position))?;
+                ids.push(id);
+                assign.push((tp, begin, bounds));
+                Some(id)
+            }
+            None => None,
+        };
         for (id, (tp, begin, bounds)) in ids.into_iter().zip(assign) {
             let target_end = bounds.target_end;
             let stored = self.slot.progress.get(&tp);
@@ -606,6 +714,7 @@ impl<'a> Session<'a> {
                     tp: tp.clone(),
                     metrics,
                     active: true,
+                    complaint: None,
                 });
             }
             self.partitions[id.0].active = true;
@@ -617,6 +726,7 @@ impl<'a> Session<'a> {
                 next_target: target_end,
                 map,
                 persist,
+                on_trial: on_trial == Some(id),
             })?;
         }
         self.declare(declared);
@@ -634,22 +744,31 @@ impl<'a> Session<'a> {
             .keys()
             .filter(|tp| task_of(tp, self.view.tasks) == self.task.task);
         // What was stopped and has left the view since, as with its topic, must not just vanish.
-        let all: BTreeSet<&TopicPartition> = present.chain(self.task.held.keys()).collect();
+        let all: BTreeSet<&TopicPartition> =
+            present.chain(self.task.health.all().map(|(tp, _)| tp)).collect();
         for tp in all {
             let stored = self.slot.progress.get(tp);
             let id = self.ids.get(tp).filter(|id| self.partitions[id.0].active);
-            let held = self.task.held.get(tp);
+            let held = self.task.health.held(tp);
+            let stalled = id
+                .and_then(|id| self.partitions[id.0].complaint.as_ref())
+                .filter(|(_, since)| STALLED <= now.saturating_duration_since(*since));
             partitions.push(PartitionStatus {
                 topic: tp.topic.to_string(),
                 partition: tp.partition,
                 state: match (held, id) {
                     (Some(held), _) if held.error.code.page().remedy == Remedy::HaltPartition => "halted",
                     (Some(_), _) => "paused",
+                    (None, Some(_)) if stalled.is_some() => "paused",
                     (None, Some(_)) => "running",
                     (None, None) => "starting",
                 }
                 .into(),
-                reason: held.map(|held| format!("{}; {}", held.error, held.error.code.page().advice)),
+                reason: match (held, stalled) {
+                    (Some(held), _) => Some(reason(held, now)),
+                    (None, Some((error, _))) => Some(format!("{error}; {}", error.code.page().advice)),
+                    (None, None) => None,
+                },
                 next_source_offset: match id {
                     Some(id) => self.state.stored_position(*id).map(|next| next.0.0),
                     None => stored.map(|stored| stored.next_source_offset),
@@ -673,6 +792,60 @@ impl<'a> Session<'a> {
         status.in_flight_bytes = self.state.in_flight_bytes();
         status.partitions = partitions;
     }
+}
+
+/// Why partitions could not be taken in.
+enum Stop {
+    /// A cluster could not be asked.
+    Asking(Error),
+    /// The session cannot go on.
+    Session(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Session(error)
+    }
+}
+
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Asking(error) | Stop::Session(error) => error,
+        }
+    }
+}
+
+/// Whether a target partition takes records, as far as asking tells.
+fn takes_records(bounds: &Bounds, min_in_sync: Option<usize>) -> Result<()> {
+    if bounds.writable == Some(false) {
+        let detail = "the target topic may not be written";
+        return Err(Error::new(Code::TargetNotAuthorized, detail));
+    }
+    // A topic with fewer replicas than the setting asks for needs all of them: Kafka's `Partition.effectiveMinIsr`.
+    match min_in_sync.map(|least| least.min(bounds.replicas)) {
+        Some(least) if bounds.in_sync < least => Err(Error::new(
+            Code::TargetNoAnswer,
+            format!(
+                "the target partition has {} in-sync replicas, and min.insync.replicas is {least}",
+                bounds.in_sync
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Why a partition waits, where, and for how long it has.
+fn reason(held: &Held, now: Instant) -> String {
+    let offset = held
+        .offset
+        .map_or(String::new(), |offset| format!(" (at source offset {offset})"));
+    let since = now.saturating_duration_since(held.since).as_secs();
+    format!(
+        "{}{offset}; {}; held for {since} s",
+        held.error,
+        held.error.code.page().advice
+    )
 }
 
 fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {

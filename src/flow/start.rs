@@ -56,6 +56,12 @@ pub struct Bounds {
     pub end: i64,
     /// Offset behind the target's last record.
     pub target_end: i64,
+    /// Replicas of the target partition, and those of them that are in sync.
+    pub replicas: usize,
+    /// See [`Bounds::replicas`].
+    pub in_sync: usize,
+    /// Whether we may write the target topic; `None`: the target does not tell.
+    pub writable: Option<bool>,
 }
 
 /// Where to begin, and what has to be declared.
@@ -325,6 +331,9 @@ mod tests {
             log_start,
             end,
             target_end: 50,
+            replicas: 1,
+            in_sync: 1,
+            writable: None,
         }
     }
 

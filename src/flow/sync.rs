@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, SyncReport, View, lock};
-use crate::config_sync::{Pass, Reading, Syncer};
+use super::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, Shared, SyncReport, View, lock};
+use crate::config_sync::{Pass, Reading, Syncer, TopicView};
 use crate::error::{Code, Error};
 use crate::kafka::TopicPartition;
 use crate::metrics::ConfigSyncMetrics;
@@ -193,9 +193,7 @@ pub(super) fn view(reading: &Reading, tasks: u32, (source_id, target_id): &(Stri
             continue;
         };
         let there = reading.target.get(remote).and_then(|view| view.as_ref().ok());
-        let batch_bytes = there
-            .and_then(|there| there.configs.get("max.message.bytes"))
-            .and_then(|entry| entry.value.as_deref()?.parse().ok());
+        let accepts = there.map(accepts).unwrap_or_default();
         let topic: Arc<str> = source.as_str().into();
         for partition in 0..here.partitions {
             let tp = TopicPartition {
@@ -207,7 +205,7 @@ pub(super) fn view(reading: &Reading, tasks: u32, (source_id, target_id): &(Stri
                 let route = Route {
                     remote: remote.clone(),
                     topic_id: here.id.clone(),
-                    batch_bytes,
+                    accepts: accepts.clone(),
                 };
                 partitions.insert(tp, route);
             }
@@ -219,5 +217,25 @@ pub(super) fn view(reading: &Reading, tasks: u32, (source_id, target_id): &(Stri
         tasks,
         source_cluster_id: source_id.clone(),
         target_cluster_id: target_id.clone(),
+    }
+}
+
+/// What a target topic takes, by its settings.
+fn accepts(topic: &TopicView) -> Accepts {
+    let value = |key: &str| topic.configs.get(key)?.value.as_deref();
+    let deciding = |key: &&String| {
+        key.starts_with("message.")
+            || ["max.message.bytes", "min.insync.replicas", "cleanup.policy"].contains(&key.as_str())
+    };
+    let settings: Vec<String> = topic
+        .configs
+        .keys()
+        .filter(deciding)
+        .map(|key| format!("{key}={}", value(key).unwrap_or_default()))
+        .collect();
+    Accepts {
+        settings: settings.join("\n").into(),
+        batch_bytes: value("max.message.bytes").and_then(|value| value.parse().ok()),
+        min_in_sync: value("min.insync.replicas").and_then(|value| value.parse().ok()),
     }
 }

@@ -1,17 +1,17 @@
 //! The thread of one task: one session after another until it drains or is given up, with back-off between them.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+use super::health::{Found, Health};
 use super::session::Session;
 use super::throttle::Account;
 use super::{FlowContext, lock};
-use crate::error::{Error, Remedy};
+use crate::error::{Error, Rank, Remedy};
 use crate::kafka::TopicPartition;
 use crate::metrics::TaskMetrics;
 use crate::status::TaskStatus;
@@ -80,15 +80,6 @@ impl TaskHandle {
     }
 }
 
-/// A partition that takes no part at the moment.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) error: Error,
-    pub(super) attempts: u32,
-    /// `None`: until the operator decides.
-    pub(super) retry_at: Option<Instant>,
-}
-
 pub(super) struct TaskThread {
     pub(super) flow: Arc<FlowContext>,
     pub(super) task: u32,
@@ -96,7 +87,7 @@ pub(super) struct TaskThread {
     pub(super) status: Arc<Mutex<TaskStatus>>,
     pub(super) metrics: TaskMetrics,
     pub(super) account: Account,
-    pub(super) held: BTreeMap<TopicPartition, Held>,
+    pub(super) health: Health,
     /// Sessions that failed in a row.
     pub(super) failures: u32,
 }
@@ -117,7 +108,7 @@ impl TaskThread {
             status,
             metrics,
             account,
-            held: BTreeMap::new(),
+            health: Health::default(),
             failures: 0,
         }
     }
@@ -151,8 +142,11 @@ impl TaskThread {
                 self.set_state("stopped", Some(&error));
                 return TaskEnd::Drained;
             }
+            // What is held now does not fail again; everything else fails ever more slowly.
             let pause = back_off(self.failures);
-            self.failures += 1;
+            if error.code.rank() != Rank::Partition {
+                self.failures += 1;
+            }
             warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "task starts again");
             self.set_state("backing_off", Some(&error));
             let until = Instant::now() + pause;
@@ -170,23 +164,23 @@ impl TaskThread {
         status.in_flight_bytes = 0;
     }
 
-    /// Keeps a partition out until it may be tried again.
-    pub(super) fn hold(&mut self, tp: &TopicPartition, error: Error) {
-        let attempts = self.held.get(tp).map_or(0, |held| held.attempts) + 1;
-        let retry_at = match error.code.page().remedy {
-            Remedy::HaltPartition => None,
-            _ => Some(Instant::now() + back_off(attempts + 3)),
-        };
+    /// Keeps a partition out until it may be tried again. `accepts`: what its target topic takes at present.
+    pub(super) fn hold(
+        &mut self,
+        tp: &TopicPartition,
+        error: Error,
+        offset: Option<i64>,
+        found: Found,
+        accepts: &str,
+    ) {
         let advice = error.code.page().advice;
-        error!(topic = %tp.topic, partition = tp.partition, %error, advice, "partition stopped");
-        self.held.insert(
-            tp.clone(),
-            Held {
-                error,
-                attempts,
-                retry_at,
-            },
-        );
+        let shown = error.clone();
+        let now = Instant::now();
+        if self.health.hold(tp, error, offset, found, accepts, now) {
+            error!(topic = %tp.topic, partition = tp.partition, offset, error = %shown, advice, "partition stopped");
+        } else {
+            debug!(topic = %tp.topic, partition = tp.partition, offset, error = %shown, "partition still stopped");
+        }
     }
 }
 

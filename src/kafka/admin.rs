@@ -18,6 +18,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_sys as sys;
+use sys::rd_kafka_AclOperation_t as Operation;
 use sys::rd_kafka_admin_op_t as Op;
 use sys::rd_kafka_resp_err_t as Err_t;
 
@@ -47,6 +48,12 @@ pub struct TopicDescription {
     pub partitions: i32,
     /// Replicas of partition 0.
     pub replication_factor: i32,
+    /// In-sync replicas of each partition, by its number.
+    pub in_sync: Vec<usize>,
+    /// Whether we may read it; `None`: the cluster does not tell (KIP-430).
+    pub readable: Option<bool>,
+    /// Whether we may write it; `None`: the cluster does not tell (KIP-430).
+    pub writable: Option<bool>,
 }
 
 /// One setting of a topic.
@@ -306,8 +313,12 @@ impl Admin {
             };
             let op = Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
             let event = self.call("describe topics", op, timeout, |rk, options, queue| {
-                // SAFETY: all pointers are valid for the call; the topics are copied by it.
-                unsafe { sys::rd_kafka_DescribeTopics(rk, topics.ptr(), options, queue) }
+                // SAFETY: all pointers are valid for the call; the topics are copied by it. The option exists
+                // for this operation, so that no error object comes back.
+                unsafe {
+                    sys::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
+                    sys::rd_kafka_DescribeTopics(rk, topics.ptr(), options, queue);
+                }
             })?;
             // SAFETY: the event holds a DescribeTopics result; everything is copied out before it ends.
             unsafe {
@@ -323,10 +334,22 @@ impl Admin {
                             .first()
                             .map_or(0, |&p| items(p, sys::rd_kafka_TopicPartitionInfo_replicas).len());
                         let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+                        let mut len = 0;
+                        let first = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut len);
+                        // As numbers: an operation of a newer Kafka has no name in the bindings.
+                        let allowed: &[u32] = slice(first.cast(), len);
+                        let may =
+                            |op: Operation| (!allowed.is_empty()).then(|| allowed.contains(&(op as u32)));
                         Ok(TopicDescription {
                             id: topic_id(&text(sys::rd_kafka_Uuid_base64str(id))),
                             partitions: partitions.len() as i32,
                             replication_factor: replicas as i32,
+                            in_sync: partitions
+                                .iter()
+                                .map(|&it| items(it, sys::rd_kafka_TopicPartitionInfo_isr).len())
+                                .collect(),
+                            readable: may(Operation::RD_KAFKA_ACL_OPERATION_READ),
+                            writable: may(Operation::RD_KAFKA_ACL_OPERATION_WRITE),
                         })
                     };
                     described.insert(name, outcome);

@@ -6,7 +6,7 @@ use crate::error::{Code, Side};
 
 /// What a client's error means for the side it came from.
 ///
-/// `Fatal` says nothing by itself: ask the producer for the error behind it and pass that one.
+/// `Fatal` says nothing by itself: the engine asks the producer for the error behind it and passes that one.
 /// Unknown codes become [`Code::SourceUnexpected`] or [`Code::TargetUnexpected`], which are retried.
 pub fn code(side: Side, error: K) -> Code {
     use Side::*;
@@ -70,7 +70,10 @@ pub fn code(side: Side, error: K) -> Code {
         (K::OffsetOutOfRange | K::AutoOffsetReset, Source) => Code::SourceOutOfRange,
         (K::LogTruncation, Source) => Code::SourceTruncated,
         // `InvalidMessage` is the broker's CORRUPT_MESSAGE, the others are the client's own checks.
-        (K::BadMessage | K::BadCompression | K::InvalidMessage, Source) => Code::SourceCorrupt,
+        // A batch whose format the client does not know cannot be read either.
+        (K::BadMessage | K::BadCompression | K::InvalidMessage | K::NotImplemented, Source) => {
+            Code::SourceCorrupt
+        }
 
         (K::MessageSizeTooLarge | K::MessageBatchTooLarge | K::InvalidMessageSize, Target) => {
             Code::TargetRecordTooLarge
@@ -101,6 +104,8 @@ pub fn code(side: Side, error: K) -> Code {
             | K::UnknownProducerId
             | K::PurgeQueue
             | K::PurgeInflight
+            // What the records around a refused one get.
+            | K::InvalidDifferentRecord
             | K::Inconsistent
             | K::State,
             Target,
@@ -190,6 +195,28 @@ mod tests {
             group_code(Side::Source, K::OperationTimedOut),
             Code::SourceUnreachable
         );
+    }
+
+    #[test]
+    fn what_follows_from_a_failure_ranks_behind_every_cause() {
+        for consequence in [
+            K::State,
+            K::PurgeQueue,
+            K::PurgeInflight,
+            K::InvalidDifferentRecord,
+        ] {
+            for cause in [
+                K::MessageSizeTooLarge,
+                K::InvalidTimestamp,
+                K::MessageTimedOut,
+                K::ProducerFenced,
+            ] {
+                assert!(
+                    code(Side::Target, cause).rank() < code(Side::Target, consequence).rank(),
+                    "{cause} before {consequence}"
+                );
+            }
+        }
     }
 
     #[test]

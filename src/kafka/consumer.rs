@@ -3,7 +3,7 @@
 //! The safe crate hands out one message per poll, with an allocation and two clock reads each; a task takes
 //! a thousand at a time through `rd_kafka_consume_batch_queue` and moves each message on to the producer.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset as RdOffset, TopicPartitionList};
 use rdkafka_sys as sys;
 
-use super::handle::Handle;
+use super::handle::{Handle, message_error};
 use super::{NextOffset, TopicPartition};
 
 /// A consumer without a group: it reads what it was told to read.
@@ -30,6 +30,17 @@ impl Drop for Queue {
     fn drop(&mut self) {
         // SAFETY: obtained from `rd_kafka_queue_get_consumer`, released once, before the client.
         unsafe { sys::rd_kafka_queue_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// The queue of a partition that is read apart from the others: see [`Consumer::set_apart`].
+pub struct PartitionQueue(Queue);
+
+impl PartitionQueue {
+    /// Whether nothing waits in it.
+    pub fn is_empty(&self) -> bool {
+        // SAFETY: a valid queue.
+        unsafe { sys::rd_kafka_queue_length(self.0.0.as_ptr()) == 0 }
     }
 }
 
@@ -72,6 +83,29 @@ impl Consumer {
         unsafe { outcome(sys::rd_kafka_incremental_assign(self.handle.ptr(), list.ptr())) }
     }
 
+    /// Whatever comes of a partition waits in a queue of its own until [`Consumer::join`]. To be called while it is
+    /// not assigned, and to be dropped before the consumer.
+    ///
+    /// # Errors
+    /// When librdkafka knows no such partition.
+    pub fn set_apart(&self, tp: &TopicPartition) -> Result<PartitionQueue, String> {
+        let topic = CString::new(&*tp.topic).map_err(|e| e.to_string())?;
+        // SAFETY: a valid client and name; the queue is ours and destroyed once. Without a place to forward to,
+        // what comes stays in it.
+        unsafe {
+            let queue = sys::rd_kafka_queue_get_partition(self.handle.ptr(), topic.as_ptr(), tp.partition);
+            let queue = NonNull::new(queue).ok_or_else(|| format!("no queue for {tp}"))?;
+            sys::rd_kafka_queue_forward(queue.as_ptr(), std::ptr::null_mut());
+            Ok(PartitionQueue(Queue(queue)))
+        }
+    }
+
+    /// What comes of a partition that was set apart, and what waits already, comes with all the others again.
+    pub fn join(&self, queue: PartitionQueue) {
+        // SAFETY: both queues are valid; librdkafka keeps the place to forward to by itself.
+        unsafe { sys::rd_kafka_queue_forward(queue.0.0.as_ptr(), self.queue.0.as_ptr()) }
+    }
+
     /// Asks the cluster where the topics in use are led, so that work begins at once.
     pub fn learn_leaders(&self, timeout: Duration) {
         self.handle.learn_leaders(timeout);
@@ -93,38 +127,47 @@ impl Consumer {
     /// Hands out at most [`BATCH`] messages, in order. Waits up to `timeout` only while there is none:
     /// librdkafka's batch call alone would wait until the batch is full.
     pub fn take(&mut self, timeout: Duration) -> impl Iterator<Item = Message> {
-        self.fill();
+        fill(&self.queue, &mut self.batch);
         if self.batch.is_empty() && !timeout.is_zero() {
             let millis = timeout.as_millis().min(i32::MAX as u128) as i32;
             // SAFETY: a valid queue; a message that is not null is ours from here on.
             let first = unsafe { sys::rd_kafka_consume_queue(self.queue.0.as_ptr(), millis) };
             if !first.is_null() {
-                self.fill();
+                fill(&self.queue, &mut self.batch);
                 self.batch.insert(0, first);
             }
         }
-        self.batch.drain(..).filter_map(|m| {
-            Some(Message {
-                native: NonNull::new(m)?,
-                not_send: PhantomData,
-            })
-        })
+        messages(&mut self.batch)
     }
 
-    fn fill(&mut self) {
-        // SAFETY: the buffer is empty and has room for BATCH pointers; librdkafka fills the first `n` with
-        // messages that we now own, and each is moved into a `Message`, which destroys it once.
-        unsafe {
-            let n =
-                sys::rd_kafka_consume_batch_queue(self.queue.0.as_ptr(), 0, self.batch.as_mut_ptr(), BATCH);
-            self.batch.set_len(n.max(0) as usize);
-        }
+    /// As [`Consumer::take`], of a partition that was set apart, without waiting.
+    pub fn take_apart(&mut self, queue: &PartitionQueue) -> impl Iterator<Item = Message> {
+        fill(&queue.0, &mut self.batch);
+        messages(&mut self.batch)
     }
 
     /// Errors of the client as a whole since the last call.
     pub fn take_errors(&self) -> Vec<(RDKafkaErrorCode, String)> {
         self.handle.take_errors()
     }
+}
+
+fn fill(queue: &Queue, batch: &mut Vec<*mut sys::rd_kafka_message_t>) {
+    // SAFETY: the buffer is empty and has room for BATCH pointers; librdkafka fills the first `n` with messages that
+    // we now own, and each is moved into a `Message`, which destroys it once.
+    unsafe {
+        let n = sys::rd_kafka_consume_batch_queue(queue.0.as_ptr(), 0, batch.as_mut_ptr(), BATCH);
+        batch.set_len(n.max(0) as usize);
+    }
+}
+
+fn messages(batch: &mut Vec<*mut sys::rd_kafka_message_t>) -> impl Iterator<Item = Message> {
+    batch.drain(..).filter_map(|m| {
+        Some(Message {
+            native: NonNull::new(m)?,
+            not_send: PhantomData,
+        })
+    })
 }
 
 /// Turns librdkafka's error object into words and frees it.
@@ -174,14 +217,14 @@ impl Message {
 
     /// Record, end or error.
     pub fn kind(&self) -> Kind {
-        use sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__PARTITION_EOF, RD_KAFKA_RESP_ERR_NO_ERROR};
-        match self.get().err {
-            RD_KAFKA_RESP_ERR_NO_ERROR => Kind::Record,
-            RD_KAFKA_RESP_ERR__PARTITION_EOF => Kind::End,
-            err => {
+        // SAFETY: a live message that we own.
+        match unsafe { message_error(self.native.as_ptr()) } {
+            None => Kind::Record,
+            Some(RDKafkaErrorCode::PartitionEOF) => Kind::End,
+            Some(err) => {
                 // SAFETY: librdkafka returns a static or message-owned string.
                 let text = unsafe { CStr::from_ptr(sys::rd_kafka_message_errstr(self.native.as_ptr())) };
-                Kind::Failed(err.into(), text.to_string_lossy().into_owned())
+                Kind::Failed(err, text.to_string_lossy().into_owned())
             }
         }
     }

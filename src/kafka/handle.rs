@@ -92,6 +92,15 @@ impl<T> Handle<T> {
         }
     }
 
+    /// The error that has put the client out of order for good, if one has.
+    pub(super) fn fatal_error(&self) -> Option<RDKafkaErrorCode> {
+        // SAFETY: a valid client; without a buffer no text is written.
+        match unsafe { sys::rd_kafka_fatal_error(self.ptr(), std::ptr::null_mut(), 0) } {
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => None,
+            err => Some(err.into()),
+        }
+    }
+
     pub(super) fn notes(&self) -> &T {
         &self.context.notes
     }
@@ -148,9 +157,30 @@ unsafe extern "C" fn on_error<T>(
     }
 }
 
-/// librdkafka hands error callbacks a plain integer.
-fn error_code(err: c_int) -> RDKafkaErrorCode {
-    // SAFETY: `err` is a `rd_kafka_resp_err_t` that librdkafka itself cast to int.
-    let err: sys::rd_kafka_resp_err_t = unsafe { std::mem::transmute(err) };
-    err.into()
+/// librdkafka hands out plain integers; a number without a name in the bindings, of a newer broker, is unknown.
+pub(super) fn error_code(err: c_int) -> RDKafkaErrorCode {
+    let known = sys::rd_kafka_resp_err_t::try_from(err);
+    known.map_or(RDKafkaErrorCode::Unknown, RDKafkaErrorCode::from)
+}
+
+/// The error of a message or delivery report; `None`: it has none.
+///
+/// # Safety
+/// `message` is valid.
+pub(super) unsafe fn message_error(message: *const sys::rd_kafka_message_t) -> Option<RDKafkaErrorCode> {
+    // SAFETY: demanded of the caller. Read as the integer that C has there: a broker's number may have no name
+    // in the enum of the bindings.
+    let err = unsafe { std::ptr::addr_of!((*message).err).cast::<c_int>().read() };
+    (err != 0).then(|| error_code(err))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_without_a_name_is_an_unknown_error() {
+        assert_eq!(error_code(120), RDKafkaErrorCode::Unknown);
+        assert_eq!(error_code(-192), RDKafkaErrorCode::MessageTimedOut);
+    }
 }

@@ -17,7 +17,7 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_vtype_t as vtype;
 
 use super::consumer::Message;
-use super::handle::{Context, Handle};
+use super::handle::{Context, Handle, message_error};
 
 /// A producer that owns every message given to it until the target has answered.
 pub struct Producer {
@@ -56,8 +56,9 @@ pub struct DeliverySpan {
     pub source_first: i64,
     /// How many records.
     pub count: u32,
-    /// Target offset of the first record; meaningless on an error.
-    pub target_base: i64,
+    /// Target offset of the first record. `None` on an error, and where librdkafka knows only from a later
+    /// acknowledgement that these arrived, not where.
+    pub target_base: Option<i64>,
     /// Key and value bytes of all of them.
     pub payload_bytes: u64,
     /// Timestamp of the first record, ms since the epoch; −1 for none.
@@ -296,6 +297,11 @@ impl Producer {
         self.handle.notes().state_error.take()
     }
 
+    /// The error that has put the client out of order for good, if one has.
+    pub fn fatal_error(&self) -> Option<RDKafkaErrorCode> {
+        self.handle.fatal_error()
+    }
+
     /// Errors of the client as a whole since the last call.
     pub fn take_errors(&self) -> Vec<(RDKafkaErrorCode, String)> {
         self.handle.take_errors()
@@ -399,14 +405,13 @@ unsafe extern "C" fn on_delivery(
     report: *const sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
-    use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
     // SAFETY: runs inside poll, flush or a transaction call on the owning thread. The report lives for the
     // call; its `_private` is null for our own records and otherwise the message given away in `send`,
     // taken back here exactly once. No other borrow of the notes is alive while librdkafka calls us.
     unsafe {
-        let report = &*report;
         let notes = &(*opaque.cast::<Context<Notes>>()).notes;
-        let error = (report.err != RD_KAFKA_RESP_ERR_NO_ERROR).then(|| RDKafkaErrorCode::from(report.err));
+        let error = message_error(report);
+        let report = &*report;
         let Some(source) = NonNull::new(report._private.cast::<sys::rd_kafka_message_t>()) else {
             if error.is_some() {
                 *notes.state_error.borrow_mut() = error;
@@ -415,13 +420,15 @@ unsafe extern "C" fn on_delivery(
         };
         let source = Message::from_raw(source);
         let topic = TopicNumber(sys::rd_kafka_topic_opaque(report.rkt) as usize);
+        // Acknowledged along with later ones, librdkafka does not know the offset: RD_KAFKA_OFFSET_INVALID.
+        let target_base = (error.is_none() && 0 <= report.offset).then_some(report.offset);
         let mut deliveries = notes.deliveries.borrow_mut();
         if let Some(last) = deliveries.last_mut()
             && last.topic == topic
             && last.partition == report.partition
             && last.source_first + i64::from(last.count) == source.offset()
             && last.error == error
-            && (error.is_some() || last.target_base + i64::from(last.count) == report.offset)
+            && last.target_base.map(|base| base + i64::from(last.count)) == target_base
         {
             last.count += 1;
             last.payload_bytes += source.payload_bytes() as u64;
@@ -432,7 +439,7 @@ unsafe extern "C" fn on_delivery(
             partition: report.partition,
             source_first: source.offset(),
             count: 1,
-            target_base: report.offset,
+            target_base,
             payload_bytes: source.payload_bytes() as u64,
             first_timestamp: source.timestamp(),
             error,

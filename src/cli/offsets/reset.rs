@@ -513,6 +513,9 @@ mod tests {
             log_start: 10,
             end: 100,
             target_end: 40,
+            replicas: 1,
+            in_sync: 1,
+            writable: None,
         };
         let partition = TopicPartition::new("orders", 0);
         plan(

@@ -65,6 +65,26 @@ struct Client {
     ended: Vec<bool>,
     reading: Vec<bool>,
     open: bool,
+    /// The partition on trial, and whether its records were seen to wait.
+    trial: Option<(usize, bool)>,
+}
+
+/// A target partition that does not take records from a source offset on, and what is heard of it.
+#[derive(Clone, Copy)]
+struct Bad {
+    partition: usize,
+    from: i64,
+    how: How,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum How {
+    /// The broker says why.
+    Refuses,
+    /// The whole transaction fails, and nobody says why.
+    Unexplained,
+    /// No answer ever comes.
+    Silent,
 }
 
 struct World {
@@ -77,8 +97,15 @@ struct World {
     stored: Vec<i64>,
     map: Vec<PartitionMap>,
     client: Client,
+    /// Outlives the client: when each may be tried again.
+    held: Vec<Option<Instant>>,
+    bad: Option<Bad>,
+    /// Sessions in a row that ended without an explanation.
+    unexplained: u32,
     finished: bool,
     restarts: u32,
+    /// A partition was held: at least once, what it had answered out of turn is sent again.
+    repeats: bool,
 }
 
 fn limits() -> Limits {
@@ -121,19 +148,46 @@ impl World {
             target: vec![vec![]; partitions],
             stored: vec![0; partitions],
             map: vec![PartitionMap::new(TopicPartition::new("t", 0)); partitions],
-            client: Client::new(delivery, partitions, now),
+            client: Client::new(delivery, partitions, false, now),
+            held: vec![None; partitions],
+            bad: None,
+            unexplained: 0,
             finished: false,
             restarts: 0,
+            repeats: false,
         };
+        if 1 < partitions && world.rng.chance(40) {
+            let partition = world.rng.below(partitions as u64) as usize;
+            let how = match (world.rng.below(3), delivery) {
+                (0, _) => How::Refuses,
+                (1, Delivery::ExactlyOnce) => How::Unexplained,
+                _ => How::Silent,
+            };
+            world.bad = Some(Bad {
+                partition,
+                from: world.rng.below(20) as i64,
+                how,
+            });
+        }
         world.start();
         world
+    }
+
+    fn is_refused(&self, p: usize, offset: i64) -> Option<How> {
+        let bad = self.bad.filter(|bad| bad.partition == p && bad.from <= offset)?;
+        Some(bad.how)
     }
 
     /// A new session: whatever was in a transaction is aborted, everything begins at stored progress.
     fn start(&mut self) {
         self.end_transaction(Fate::Aborted);
-        self.client = Client::new(self.delivery, self.source.len(), self.now);
+        let suspicious = 2 <= self.unexplained;
+        self.client = Client::new(self.delivery, self.source.len(), suspicious, self.now);
         for p in 0..self.source.len() {
+            if self.held[p].is_some() {
+                self.client.reading[p] = false;
+                continue;
+            }
             let start = self.stored[p];
             self.client.position[p] = self.source[p].log.partition_point(|o| *o < start);
             self.step(Event::Assigned {
@@ -142,6 +196,7 @@ impl World {
                 next_target: self.target[p].len() as i64,
                 map: self.new_map(p),
                 persist: self.map[p].segments().next().is_none() || self.rng.0.is_multiple_of(2),
+                on_trial: false,
             });
         }
     }
@@ -189,6 +244,10 @@ impl World {
                             Delivery::ExactlyOnce => Fate::Open,
                             Delivery::AtLeastOnce => Fate::Committed,
                         };
+                        let fate = match self.is_refused(p, offset) {
+                            Some(_) => Fate::Aborted,
+                            None => fate,
+                        };
                         // The target has it as soon as it is sent; whether we hear of it is another matter.
                         self.client.sent.push((p, offset, self.target[p].len() as i64));
                         self.target[p].push(Some((offset, fate)));
@@ -198,9 +257,25 @@ impl World {
                     self.client.hand.drain(..n as usize);
                 }
                 Action::Commit => self.commit(),
+                Action::Abort => self.abort(),
                 Action::Unassign(p) => self.client.reading[p.0] = false,
-                Action::Restart(_) => {
+                Action::Hold(p, ..) => {
+                    self.repeats = true;
+                    self.held[p.0] = Some(self.now + Duration::from_millis(self.rng.below(2_000)));
+                    if self.client.trial.is_some_and(|(trial, _)| trial == p.0) {
+                        self.client.trial = None;
+                    }
+                }
+                Action::Join(p) => {
+                    assert_eq!(self.client.trial.take().map(|(trial, _)| trial), Some(p.0));
+                    self.held[p.0] = None;
+                }
+                Action::Restart(error) => {
                     self.restarts += 1;
+                    self.unexplained = match error.code.rank() {
+                        Rank::Partition => self.unexplained,
+                        _ => self.unexplained + 1,
+                    };
                     if self.delivery == Delivery::AtLeastOnce {
                         self.store();
                     }
@@ -216,9 +291,17 @@ impl World {
             assert!(self.client.sent.is_empty(), "committed with records in flight");
         }
         if self.rng.chance(5) {
-            // The commit fails: aborted, and everything starts again.
             self.restarts += 1;
+            if self.rng.chance(50) {
+                // The commit fails, and the transaction is given up in good order.
+                let failed = Error::new(Code::TargetTransactionFailed, "simulated");
+                return self.step(Event::CommitFailed(failed));
+            }
+            // It fails with an end: aborted, and everything starts again.
             return self.start();
+        }
+        if self.client.task.has_moved() {
+            self.unexplained = 0;
         }
         self.store();
         self.end_transaction(Fate::Committed);
@@ -229,6 +312,32 @@ impl World {
             return self.start();
         }
         self.step(Event::Committed);
+    }
+
+    /// The open transaction is given up; what is still in flight is answered by it.
+    fn abort(&mut self) {
+        assert!(self.client.open, "there is something to give up");
+        self.end_transaction(Fate::Aborted);
+        self.client.open = false;
+        for (p, first, _) in std::mem::take(&mut self.client.sent) {
+            let code = match self.is_refused(p, first) {
+                Some(How::Refuses) => Code::TargetRecordTooLarge,
+                _ => Code::TargetTransactionFailed,
+            };
+            self.fail(p, first, code);
+        }
+        let certain = self.rng.chance(90);
+        let error = (!certain).then(|| Error::new(Code::TargetUnreachable, "simulated"));
+        self.step(Event::Aborted(error));
+    }
+
+    fn fail(&mut self, p: usize, first: i64, code: Code) {
+        self.step(Event::DeliveryFailed {
+            partition: PartitionId(p),
+            first,
+            bytes: 1,
+            error: Error::new(code, "simulated"),
+        });
     }
 
     fn store(&mut self) {
@@ -255,9 +364,14 @@ impl World {
     /// One thing happens.
     fn tick(&mut self, calm: bool) {
         let p = self.rng.below(self.source.len() as u64) as usize;
+        self.look_at_trial();
         match self.rng.below(13) {
             // A stop drops what the client has fetched, but a batch may be in our hands already.
-            0..=3 if self.client.task.wants_records() && (self.client.reading[p] || self.rng.chance(3)) => {
+            0..=3
+                if self.client.task.wants_records()
+                    && self.client.trial.is_none_or(|(trial, _)| trial != p)
+                    && (self.client.reading[p] || self.rng.chance(3)) =>
+            {
                 self.take(p);
             }
             4..=7 if !self.client.sent.is_empty() => self.answer(calm),
@@ -278,7 +392,22 @@ impl World {
                 let code = [Code::SourceTopicMissing, Code::SourceUnreachable][self.rng.below(2) as usize];
                 self.step(Event::SourceFailed(PartitionId(p), Error::new(code, "simulated")));
             }
-            11 if !self.client.reading[p] && self.client.task.is_settled(PartitionId(p)) => {
+            11 if !self.client.reading[p]
+                && self.client.task.is_settled(PartitionId(p))
+                && self.held[p].is_none_or(|at| at <= self.now) =>
+            {
+                let on_trial = self.held[p].is_some() && self.rng.chance(70);
+                if on_trial && !self.client.task.may_try() {
+                    return;
+                }
+                self.client.trial = if on_trial {
+                    Some((p, false))
+                } else {
+                    self.client.trial
+                };
+                if !on_trial {
+                    self.held[p] = None;
+                }
                 self.client.reading[p] = true;
                 self.client.ended[p] = false;
                 let start = self.stored[p];
@@ -290,9 +419,25 @@ impl World {
                     next_target: self.target[p].len() as i64,
                     map: self.new_map(p),
                     persist: false,
+                    on_trial,
                 });
+                // As after every start: what is not stored yet is stored before the first record.
+                self.step(Event::Tick);
             }
             _ => {}
+        }
+    }
+
+    /// The partition on trial is read apart from the others.
+    fn look_at_trial(&mut self) {
+        let Some((p, seen)) = self.client.trial else {
+            return;
+        };
+        if !seen && self.client.task.awaits_trial() {
+            self.client.trial = Some((p, true));
+            self.step(Event::TrialReady);
+        } else if self.client.task.wants_trial() {
+            self.take(p);
         }
     }
 
@@ -338,15 +483,35 @@ impl World {
             .iter()
             .position(|it| it.0 == p)
             .expect("it was picked");
+        let refused = self.is_refused(p, self.client.sent[index].1);
+        if refused == Some(How::Silent) {
+            return;
+        }
         let (_, first, target) = self.client.sent.remove(index);
         let partition = PartitionId(p);
+        match refused {
+            Some(How::Refuses) => {
+                // What follows from it is sometimes heard first.
+                if self.delivery == Delivery::ExactlyOnce
+                    && self.rng.chance(50)
+                    && !self.client.sent.is_empty()
+                {
+                    let (other, offset, at) = self.client.sent.remove(0);
+                    self.target[other][at as usize] = Some((offset, Fate::Aborted));
+                    self.fail(other, offset, Code::TargetTransactionFailed);
+                }
+                return self.fail(p, first, Code::TargetRecordTooLarge);
+            }
+            Some(_) => return self.fail(p, first, Code::TargetTransactionFailed),
+            None => {}
+        }
         if !calm && self.rng.chance(1) {
             let code = [Code::TargetRecordTooLarge, Code::TargetUnreachable][self.rng.below(2) as usize];
             // A record that was refused is not on the target.
             if let Some(Some(entry)) = self.target[p].get_mut(target as usize) {
                 entry.1 = Fate::Aborted;
             }
-            return self.step(Event::DeliveryFailed(partition, Error::new(code, "simulated")));
+            return self.fail(p, first, code);
         }
         if self.rng.chance(10) && self.delivery == Delivery::ExactlyOnce {
             self.target[p][target as usize] = Some((first, Fate::Open));
@@ -354,7 +519,7 @@ impl World {
         self.step(Event::Delivered {
             partition,
             first,
-            target,
+            target: Some(target),
             count: 1,
             bytes: 1,
         });
@@ -373,7 +538,8 @@ impl World {
             for offset in &source.log {
                 let copies = seen.iter().filter(|(o, _)| o == offset).count();
                 assert!(0 < copies, "seed {seed}: record {offset} of {p} was lost");
-                if self.delivery == Delivery::ExactlyOnce || self.restarts == 0 {
+                let once = self.restarts == 0 && !self.repeats;
+                if self.delivery == Delivery::ExactlyOnce || once {
                     assert_eq!(copies, 1, "seed {seed}: record {offset} of {p}");
                 }
             }
@@ -412,9 +578,10 @@ impl World {
 }
 
 impl Client {
-    fn new(delivery: Delivery, partitions: usize, now: Instant) -> Self {
+    fn new(delivery: Delivery, partitions: usize, suspicious: bool, now: Instant) -> Self {
         Self {
-            task: TaskState::new(delivery, limits(), now),
+            trial: None,
+            task: TaskState::new(delivery, limits(), suspicious, now),
             hand: VecDeque::new(),
             sent: vec![],
             position: vec![0; partitions],
@@ -429,22 +596,47 @@ fn run(seed: u64) {
     let mut world = World::new(seed);
     let calm = world.rng.chance(20);
     let mut ticks = 0;
-    let copied = |world: &World| {
-        world
-            .source
-            .iter()
-            .zip(&world.stored)
-            .all(|(s, stored)| s.log.last().is_none_or(|last| last < stored))
+    let copied = |world: &World, but: Option<usize>| {
+        let partitions = world.source.iter().zip(&world.stored).enumerate();
+        partitions
+            .filter(|(p, _)| Some(*p) != but)
+            .all(|(_, (source, stored))| source.log.last().is_none_or(|last| last < stored))
     };
-    while !copied(&world) {
+    // One bad partition stops nothing else …
+    if let Some(bad) = world.bad {
+        while !copied(&world, Some(bad.partition)) {
+            world.tick(calm);
+            ticks += 1;
+            assert!(
+                ticks < 200_000,
+                "seed {seed}: {:?} stops the others: {:?}",
+                bad.how,
+                world.client.task
+            );
+        }
+        // … and goes on when it takes records again.
+        world.bad = None;
+        let lost: Vec<_> = std::mem::take(&mut world.client.sent);
+        for (p, offset, at) in lost {
+            // What was never answered is answered now.
+            let there = world.target[p][at as usize].is_some_and(|(_, fate)| fate != Fate::Aborted);
+            if there {
+                world.client.sent.push((p, offset, at));
+            } else {
+                world.fail(p, offset, Code::TargetTransactionFailed);
+            }
+        }
+        world.step(Event::Tick);
+    }
+    while !copied(&world, None) {
         world.tick(calm);
         ticks += 1;
-        assert!(ticks < 200_000, "seed {seed}: does not get anywhere");
+        assert!(ticks < 400_000, "seed {seed}: does not get anywhere");
     }
     // A drain ends by itself and has nothing to repeat.
     while !world.finished {
         ticks += 1;
-        assert!(ticks < 400_000, "seed {seed}: the drain does not end");
+        assert!(ticks < 600_000, "seed {seed}: the drain does not end");
         if world.client.task.draining {
             world.tick(true);
         } else {
