@@ -51,6 +51,42 @@ fn topic(partitions: i32, own: &[(&str, &str)]) -> TopicView {
     }
 }
 
+/// Batches arrive as the flow compresses them: a limit that somebody raised for them is not taken back.
+#[test]
+fn a_larger_limit_of_the_targets_own_stays_and_one_of_ours_follows_the_source() {
+    let topics = BTreeMap::from([("t".to_owned(), "t".to_owned())]);
+    let limit = |value: Option<&str>| {
+        let own: Vec<_> = value.iter().map(|value| ("max.message.bytes", *value)).collect();
+        side(&[("t", topic(1, &own))])
+    };
+    let mut owned = OwnedKeys::default();
+    let mut pass = |source: Option<&str>, target: Option<&str>| -> (Vec<String>, usize) {
+        let (source, target) = (limit(source), limit(target));
+        owned.observe(&rules(), &topics, &source, &target);
+        let plan = plan(&rules(), &topics, &source, &target, 3, &owned);
+        owned.record(&plan.changes);
+        (
+            plan.changes.iter().map(ToString::to_string).collect(),
+            plan.warnings.len(),
+        )
+    };
+    let set = |value: &str, was: &str| (vec![format!("set t max.message.bytes={value} (was {was})")], 0);
+    // Somebody's: larger stays, smaller does not.
+    assert_eq!(pass(Some("1000"), Some("2000")), (vec![], 1));
+    assert_eq!(pass(None, Some("2000")), (vec![], 1));
+    assert_eq!(pass(Some("1000"), Some("900")), set("1000", "900"));
+    // Ours follows both ways.
+    assert_eq!(pass(Some("1000"), Some("1000")), (vec![], 0));
+    assert_eq!(pass(Some("800"), Some("1000")), set("800", "1000"));
+    assert_eq!(pass(Some("800"), Some("800")), (vec![], 0));
+    // Raised by somebody, it is theirs, also when the source's goes.
+    assert_eq!(pass(Some("800"), Some("5000")), (vec![], 1));
+    assert_eq!(pass(None, Some("5000")), (vec![], 1));
+    assert_eq!(pass(Some("6000"), Some("5000")), set("6000", "5000"));
+    let gone = (vec!["delete t max.message.bytes (source default)".to_owned()], 0);
+    assert_eq!(pass(None, Some("6000")), gone);
+}
+
 fn side(topics: &[(&str, TopicView)]) -> Views {
     topics
         .iter()

@@ -1,6 +1,6 @@
 //! What has to change on the target so that its topics follow the source's. Values in, values out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use regex::Regex;
@@ -80,6 +80,10 @@ impl Rules {
     }
 }
 
+/// The largest batch a topic takes, as compressed. A larger limit of the target's own stays: batches arrive as the
+/// flow compresses them, and may be larger than the source had them.
+pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+
 /// The settings on target topics that are ours, so that removing them from the source removes them there.
 ///
 /// Nothing is stored for this. A setting is ours when we set it, or when both sides were seen with the same
@@ -88,11 +92,11 @@ impl Rules {
 /// removed from the source, as one expects of a mirror. And a setting removed from the source while no
 /// daemon was running stays on the target and is reported, since nobody can tell any more whose it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnedKeys(BTreeMap<String, BTreeSet<String>>);
+pub struct OwnedKeys(BTreeMap<String, BTreeMap<String, String>>);
 
 impl OwnedKeys {
     fn owns(&self, topic: &str, key: &str) -> bool {
-        self.0.get(topic).is_some_and(|keys| keys.contains(key))
+        self.0.get(topic).is_some_and(|keys| keys.contains_key(key))
     }
 
     /// Learns from what both sides look like now. What cannot be read teaches nothing.
@@ -108,11 +112,15 @@ impl OwnedKeys {
                 (Some(Ok(source)), Some(Ok(target))) => {
                     let (wanted, present) = (rules.own(source), rules.own(target));
                     let keys = self.0.entry(remote.clone()).or_default();
-                    keys.retain(|key| present.contains_key(key.as_str()));
+                    // A limit that somebody changed is theirs.
+                    keys.retain(|key, ours| {
+                        let value = present.get(key.as_str());
+                        value.is_some_and(|value| key != MAX_MESSAGE_BYTES || value == ours)
+                    });
                     let equal = wanted
                         .iter()
                         .filter(|(key, value)| present.get(*key) == Some(value));
-                    keys.extend(equal.map(|(key, _)| (*key).to_owned()));
+                    keys.extend(equal.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
                 }
                 (_, None) => {
                     self.0.remove(remote);
@@ -127,9 +135,9 @@ impl OwnedKeys {
         for change in changes {
             let keys = self.0.entry(change.topic().to_owned()).or_default();
             match change {
-                Change::CreateTopic { configs, .. } => keys.extend(configs.keys().cloned()),
-                Change::SetConfig { key, .. } => {
-                    keys.insert(key.clone());
+                Change::CreateTopic { configs, .. } => keys.extend(configs.clone()),
+                Change::SetConfig { key, value, .. } => {
+                    keys.insert(key.clone(), value.clone());
                 }
                 Change::DeleteConfig { key, .. } => {
                     keys.remove(key);
@@ -321,7 +329,17 @@ impl Plan {
         }
         let (wanted, present) = (rules.own(source), rules.own(target));
         for (key, value) in &wanted {
-            if present.get(key) != Some(value) {
+            let own = present.get(key);
+            let number = |text: &str| text.parse::<u64>().ok();
+            if let Some(own) = own
+                && *key == MAX_MESSAGE_BYTES
+                && number(value) < number(own)
+                && !owned.owns(topic, key)
+            {
+                self.warnings.push(format!(
+                    "{topic}: kept: {key}={own} of the target's own, larger than the source's {value}"
+                ));
+            } else if own != Some(value) {
                 self.changes.push(Change::SetConfig {
                     topic: topic.to_owned(),
                     key: (*key).to_owned(),
