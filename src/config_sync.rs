@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
 use crate::kafka::admin::{Admin, ConfigOp, NewTopic};
-use crate::replication_policy::{self, Exclusion};
+use crate::replication_policy::{self, Exclusion, collisions};
 use crate::topology::{FlowSpec, SyncMode};
 
+mod origins;
 pub mod plan;
 
+pub use origins::Origins;
 pub use plan::{Change, OwnedKeys, Plan, Rules, TopicView, plan};
 
 /// Longest wait for one answer of a cluster.
@@ -25,6 +27,8 @@ pub struct Reading {
     pub topics: BTreeMap<String, String>,
     /// Topics of the source that are not copied, and why.
     pub excluded: BTreeMap<String, Exclusion>,
+    /// Of the selected topics, by their names on the source, those that the target cannot have, and why.
+    pub held: BTreeMap<String, Error>,
     /// Selected topics by their names on the source.
     pub source: plan::Views,
     /// Their counterparts by their names on the target; absent if they do not exist.
@@ -37,24 +41,48 @@ pub struct Reading {
 ///
 /// # Errors
 /// When a cluster cannot be asked at all. Errors of single topics are inside the reading.
-pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec) -> Result<Reading> {
+pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec, origins: &mut Origins) -> Result<Reading> {
     let names = source.list_topics(TIMEOUT)?;
+    let prefixes = origins.look(source, target, flow, names.keys().map(String::as_str))?;
     let (mut topics, excluded) = replication_policy::select(
         flow.naming(),
         &flow.topics,
         flow.heartbeats.topics,
+        &prefixes,
         names.keys().map(String::as_str),
     );
     let source = views(source, topics.keys())?;
     // Deleted since they were listed.
     topics.retain(|name, _| source.contains_key(name));
+    let there = views(target, topics.values())?;
     Ok(Reading {
+        held: held(target, &topics, &there)?,
         source,
-        target: views(target, topics.values())?,
+        target: there,
         live_brokers: target.brokers(TIMEOUT)?,
         excluded,
         topics,
     })
+}
+
+/// The topics that Kafka would not create on the target, because it takes their names for those of others.
+fn held(
+    target: &Admin,
+    topics: &BTreeMap<String, String>,
+    there: &plan::Views,
+) -> Result<BTreeMap<String, Error>> {
+    let new = || topics.values().filter(|remote| !there.contains_key(*remote));
+    if !new().any(|remote| remote.contains(['.', '_'])) {
+        return Ok(BTreeMap::new());
+    }
+    let present = target.list_topics(TIMEOUT)?;
+    let refused = collisions(new().map(String::as_str), present.keys().map(String::as_str));
+    let held = |(topic, remote): (&String, &String)| {
+        let first = refused.get(remote)?;
+        let detail = format!("{remote} and {first} are one name to Kafka, and {first} came first");
+        Some((topic.clone(), Error::new(Code::TargetNameCollides, detail)))
+    };
+    Ok(topics.iter().filter_map(held).collect())
 }
 
 /// Describes topics; those that do not exist are absent.
@@ -91,13 +119,20 @@ pub struct Applied {
     pub changed: Vec<Change>,
     /// What failed, one line each.
     pub errors: Vec<String>,
+    /// By name on the target, the topics that could not be created or grown.
+    pub refused: BTreeMap<String, Error>,
 }
 
 impl Applied {
     fn note(&mut self, change: Change, outcome: Result<()>) {
         match outcome {
             Ok(()) => self.changed.push(change),
-            Err(error) => self.errors.push(plan::error_line(change, &error)),
+            Err(error) => {
+                self.errors.push(plan::error_line(&change, &error));
+                if let Change::CreateTopic { topic, .. } | Change::GrowPartitions { topic, .. } = change {
+                    self.refused.insert(topic, error);
+                }
+            }
         }
     }
 }
@@ -270,6 +305,7 @@ pub struct Syncer {
     source: Arc<Admin>,
     target: Arc<Admin>,
     flow: FlowSpec,
+    origins: Origins,
     rules: Rules,
     owned: OwnedKeys,
 }
@@ -287,8 +323,9 @@ pub struct Pass {
 
 impl Syncer {
     /// A syncer for `flow`.
-    pub fn new(source: Arc<Admin>, target: Arc<Admin>, flow: FlowSpec) -> Self {
+    pub fn new(source: Arc<Admin>, target: Arc<Admin>, origins: Origins, flow: FlowSpec) -> Self {
         Self {
+            origins,
             rules: Rules::new(&flow.config_sync),
             source,
             target,
@@ -302,16 +339,21 @@ impl Syncer {
     /// # Errors
     /// When a cluster cannot be asked at all. Errors of single topics are in the pass.
     pub fn pass(&mut self, apply: bool) -> Result<Pass> {
-        let reading = read(&self.source, &self.target, &self.flow)?;
+        let reading = read(&self.source, &self.target, &self.flow, &mut self.origins)?;
         let Reading {
             topics,
+            held,
             source,
             target,
             live_brokers,
             ..
         } = &reading;
         self.owned.observe(&self.rules, topics, source, target);
-        let plan = plan(&self.rules, topics, source, target, *live_brokers, &self.owned);
+        let mut possible = topics.clone();
+        possible.retain(|topic, _| !held.contains_key(topic));
+        let mut plan = plan(&self.rules, &possible, source, target, *live_brokers, &self.owned);
+        plan.errors
+            .extend(held.iter().map(|(topic, error)| plan::error_line(topic, error)));
         let applied = (apply && self.flow.config_sync.mode == SyncMode::Apply)
             .then(|| self::apply(&self.target, &plan));
         if let Some(applied) = &applied {

@@ -57,6 +57,8 @@ pub enum Code {
     TargetRecordRejected,
     /// The target refused a topic's name, partition count, replication factor or setting.
     TargetSettingRefused,
+    /// The target has a topic whose name Kafka takes for this one's.
+    TargetNameCollides,
     /// The target topic ends before what was copied: it was deleted and created again, or it lost records.
     TargetLostRecords,
     /// Another owner of this task has taken over.
@@ -149,6 +151,7 @@ impl Code {
         Code::TargetRecordTooLarge,
         Code::TargetRecordRejected,
         Code::TargetSettingRefused,
+        Code::TargetNameCollides,
         Code::TargetLostRecords,
         Code::TargetFenced,
         Code::TargetTransactionFailed,
@@ -283,7 +286,7 @@ impl Code {
                 "T301",
                 "target_record_too_large",
                 PausePartition,
-                "raise max.message.bytes of the target topic, or message.max.bytes of the target's brokers",
+                "raise max.message.bytes of the target topic, where config sync keeps a larger value, to the size of the record; or choose a stronger compression for the flow",
             ),
             Code::TargetRecordRejected => (
                 "T302",
@@ -296,6 +299,12 @@ impl Code {
                 "target_setting_refused",
                 PausePartition,
                 "the target does not take this topic or setting; add the setting to config_sync.exclude, or create the topic by hand",
+            ),
+            Code::TargetNameCollides => (
+                "T305",
+                "target_name_collides",
+                PausePartition,
+                "Kafka takes `.` and `_` for the same and refuses the second name; exclude the topic here and copy it by a topology of its own under the other replication_policy, or delete the topic that came first if nobody needs it",
             ),
             Code::TargetLostRecords => (
                 "T304",

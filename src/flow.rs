@@ -118,6 +118,8 @@ pub struct View {
     pub partitions: BTreeMap<TopicPartition, Route>,
     /// Every selected source partition, whether or not the target has it yet.
     pub selected: BTreeMap<TopicPartition, TopicId>,
+    /// Selected partitions that the target does not get, and why.
+    pub held: BTreeMap<TopicPartition, Error>,
     /// Tasks of the flow: the partition count of its progress topic.
     pub tasks: u32,
     /// Kafka's id of the source cluster.

@@ -67,12 +67,48 @@ impl Naming<'_> {
             })
     }
 
-    /// Whether the records of a source topic have been on the target already, by its name (MM2
-    /// `MirrorSourceConnector.isCycle`). Names that were kept tell nothing, so the answer is no.
-    fn is_cycle(self, topic: &str) -> bool {
-        self.renames(topic)
-            && std::iter::successors(upstream(topic), |(_, topic)| upstream(topic))
-                .any(|(source, _)| source == self.target.as_str())
+    /// Whether the records of a source topic have been on the target already, or on the source before, as far as
+    /// its name and what is known of prefixes tell. Names that were kept tell nothing.
+    ///
+    /// MM2's `MirrorSourceConnector.isCycle` looks for the target's alias only, and finds none where another
+    /// daemon calls the clusters something else (KAFKA-9914).
+    fn cycle(self, topic: &str, prefixes: &Prefixes) -> Result<(), Exclusion> {
+        if !self.renames(topic) {
+            return Ok(());
+        }
+        let way = std::iter::successors(upstream(topic), |(_, topic)| upstream(topic));
+        let way: Vec<&str> = way.map(|(alias, _)| alias).collect();
+        let Some((prefix, before)) = way.split_first() else {
+            return Ok(());
+        };
+        let stands = prefixes.0.get(*prefix);
+        let unknown = match stands {
+            Some(Stands::Elsewhere) => before,
+            _ => &way[..],
+        };
+        let prefix = (*prefix).to_owned();
+        if way.contains(&self.target.as_str()) {
+            Err(Exclusion::Cycle(Cycle::Named))
+        } else if stands == Some(&Stands::Target) {
+            Err(Exclusion::Cycle(Cycle::Proven { prefix }))
+        } else if stands == Some(&Stands::Unsaid) {
+            Err(Exclusion::OriginUnsaid { prefix })
+        } else if stands == Some(&Stands::Somewhere) && prefix == self.source.as_str() {
+            Err(Exclusion::Cycle(Cycle::Itself))
+        } else if let Some((newest, older)) = unknown.split_first()
+            && older.contains(newest)
+        {
+            Err(Exclusion::Cycle(Cycle::Repeats {
+                prefix: (*newest).to_owned(),
+            }))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The alias that a source topic claims to come from, where its name is one that tells.
+    pub fn claimed_source(self, topic: &str) -> Option<(&str, &str)> {
+        upstream(topic).filter(|_| self.renames(topic))
     }
 
     /// Whether a source topic is copied, or why not (MM2 `shouldReplicateTopic`).
@@ -81,6 +117,7 @@ impl Naming<'_> {
         topic: &str,
         selection: &Selection,
         heartbeats: HeartbeatTopics,
+        prefixes: &Prefixes,
     ) -> Result<(), Exclusion> {
         let heartbeats = match self.is_heartbeats_topic(topic) {
             true => heartbeats,
@@ -95,10 +132,8 @@ impl Naming<'_> {
             filtered
         } else if is_internal_topic(topic) {
             Err(Exclusion::Internal)
-        } else if self.is_cycle(topic) {
-            Err(Exclusion::Cycle)
         } else {
-            Ok(())
+            self.cycle(topic, prefixes)
         }
     }
 
@@ -109,6 +144,23 @@ impl Naming<'_> {
             ReplicationPolicy::Identity => self.is_heartbeats_topic(topic),
         }
     }
+}
+
+/// What the prefixes of names on the source stand for: the aliases by which whoever writes there knows clusters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefixes(pub BTreeMap<String, Stands>);
+
+/// What one prefix stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// The target, whatever we call it.
+    Target,
+    /// Another cluster than the target.
+    Elsewhere,
+    /// A flow that uses it has not told yet.
+    Unsaid,
+    /// A replicator uses it and does not tell.
+    Somewhere,
 }
 
 /// Topics of Kafka, of MM2 and of causeway, which are never copied.
@@ -182,18 +234,36 @@ pub enum Exclusion {
     HeartbeatsElsewhere,
     /// A topic of Kafka, of MM2 or of causeway.
     Internal,
-    /// Its name says that its records come from the target.
-    Cycle,
+    /// Its records have been on the target, or on the source before.
+    Cycle(Cycle),
+    /// The flow that puts this prefix before names has not stored yet from which cluster it copies.
+    OriginUnsaid {
+        /// What the name begins with.
+        prefix: String,
+    },
     /// Its name on the target would have this many characters; Kafka accepts 249.
     NameTooLong {
         /// Characters.
         len: usize,
     },
-    /// Its name on the target and that of this source topic are the same to Kafka, which does not tell
-    /// `.` from `_` in metric names and refuses to create the second.
-    Collides {
-        /// The source topic that is copied.
-        with: String,
+}
+
+/// How it is known that a topic goes round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cycle {
+    /// The target's alias is in its name.
+    Named,
+    /// A flow into the source that puts this prefix before names copies from the target.
+    Proven {
+        /// What the name begins with.
+        prefix: String,
+    },
+    /// It claims to come from the very cluster it is read from, and a replicator there writes such names.
+    Itself,
+    /// It claims to have been on one cluster twice.
+    Repeats {
+        /// What that cluster is called.
+        prefix: String,
     },
 }
 
@@ -206,17 +276,28 @@ impl fmt::Display for Exclusion {
                 f.write_str("another flow between these clusters copies the heartbeats")
             }
             Exclusion::Internal => f.write_str("it is an internal topic by its name"),
-            Exclusion::Cycle => f.write_str("by its name its records come from the target"),
+            Exclusion::Cycle(Cycle::Named) => f.write_str("by its name its records come from the target"),
+            Exclusion::Cycle(Cycle::Proven { prefix }) => write!(
+                f,
+                "its records come from the target: the flow that writes `{prefix}.…` copies topics of the target, by their ids"
+            ),
+            Exclusion::Cycle(Cycle::Itself) => {
+                f.write_str("by its name its records come from the cluster it is read from")
+            }
+            Exclusion::Cycle(Cycle::Repeats { prefix }) => {
+                write!(
+                    f,
+                    "by its name its records have been on a cluster `{prefix}` twice"
+                )
+            }
+            Exclusion::OriginUnsaid { prefix } => write!(
+                f,
+                "the flow that writes `{prefix}.…` has not stored yet which topics it copies, so they could be the target's"
+            ),
             Exclusion::NameTooLong { len } => {
                 write!(
                     f,
                     "its name on the target would have {len} characters, Kafka accepts {MAX_TOPIC_LENGTH}"
-                )
-            }
-            Exclusion::Collides { with } => {
-                write!(
-                    f,
-                    "Kafka cannot tell its name on the target from that of `{with}` (`.` and `_` are the same there)"
                 )
             }
         }
@@ -224,39 +305,56 @@ impl fmt::Display for Exclusion {
 }
 
 /// Which of the source's topics a flow copies and under which name on the target, and why not the others.
-///
-/// Of names that collide the first in alphabetical order is copied.
 pub fn select<'a>(
     naming: Naming<'_>,
     selection: &Selection,
     heartbeats: HeartbeatTopics,
+    prefixes: &Prefixes,
     topics: impl Iterator<Item = &'a str>,
 ) -> (BTreeMap<String, String>, BTreeMap<String, Exclusion>) {
     let mut copied = BTreeMap::new();
     let mut excluded = BTreeMap::new();
-    let mut taken: BTreeMap<String, String> = BTreeMap::new();
-    let topics: BTreeSet<&str> = topics.collect();
     for topic in topics {
         let remote = naming.format_remote_topic(topic);
-        let metric_name = remote.replace('.', "_");
-        let exclusion = match naming.should_replicate(topic, selection, heartbeats) {
+        let exclusion = match naming.should_replicate(topic, selection, heartbeats, prefixes) {
             Err(exclusion) => Some(exclusion),
             Ok(()) if remote.len() > MAX_TOPIC_LENGTH => Some(Exclusion::NameTooLong { len: remote.len() }),
-            Ok(()) => taken
-                .get(&metric_name)
-                .map(|with| Exclusion::Collides { with: with.clone() }),
+            Ok(()) => None,
         };
         match exclusion {
             Some(exclusion) => {
                 excluded.insert(topic.to_owned(), exclusion);
             }
             None => {
-                taken.insert(metric_name, topic.to_owned());
                 copied.insert(topic.to_owned(), remote);
             }
         }
     }
     (copied, excluded)
+}
+
+/// What Kafka takes a topic name for in names of metrics; it refuses to create a second topic with the same
+/// (`Topic.hasCollision`).
+pub fn metric_name(topic: &str) -> String {
+    topic.replace('.', "_")
+}
+
+/// Of names that are to be created beside those that are there, the ones that Kafka refuses, each with the name
+/// it takes them for. Of several new ones the first in alphabetical order is created.
+pub fn collisions<'a>(
+    new: impl Iterator<Item = &'a str>,
+    present: impl Iterator<Item = &'a str>,
+) -> BTreeMap<String, String> {
+    let mut taken: BTreeMap<String, &str> = present.map(|name| (metric_name(name), name)).collect();
+    let new: BTreeSet<&str> = new.collect();
+    let mut refused = BTreeMap::new();
+    for name in new {
+        let first = taken.entry(metric_name(name)).or_insert(name);
+        if *first != name {
+            refused.insert(name.to_owned(), (*first).to_owned());
+        }
+    }
+    refused
 }
 
 #[cfg(test)]
@@ -349,7 +447,7 @@ mod tests {
         let all = selection(&[".*"], &[]);
         let copied = |policy, topic: &str| {
             naming(policy, &["source", "target"], |it| {
-                it.should_replicate(topic, &all, HeartbeatTopics::ByFilter)
+                it.should_replicate(topic, &all, HeartbeatTopics::ByFilter, &Prefixes::default())
                     .is_ok()
             })
         };
@@ -381,7 +479,8 @@ mod tests {
         for policy in [Default, Identity] {
             let copied = |topic: &str, selection, heartbeats| {
                 naming(policy, &["us-west", "target"], |it| {
-                    it.should_replicate(topic, selection, heartbeats).is_ok()
+                    it.should_replicate(topic, selection, heartbeats, &Prefixes::default())
+                        .is_ok()
                 })
             };
             for topic in ["heartbeats", "us-west.heartbeats"] {
@@ -423,15 +522,20 @@ mod tests {
     #[test]
     fn every_topic_is_either_copied_or_left_out_for_a_reason() {
         let long = "x".repeat(MAX_TOPIC_LENGTH);
-        let names = ["a.b", "a_b", "target.t", "__x", "skip", "other", &long];
+        let names = ["a.b", "target.t", "__x", "skip", "other", &long];
         let selection = selection(&["a.b", "target.t", "__x", "skip", "x+"], &["sk.p"]);
         let (copied, excluded) = naming(Default, &[], |it| {
-            select(it, &selection, HeartbeatTopics::Always, names.into_iter())
+            select(
+                it,
+                &selection,
+                HeartbeatTopics::Always,
+                &Prefixes::default(),
+                names.into_iter(),
+            )
         });
         assert_eq!(copied, [("a.b".to_owned(), "source.a.b".to_owned())].into());
         let expected = [
-            ("a_b", Exclusion::Collides { with: "a.b".into() }),
-            ("target.t", Exclusion::Cycle),
+            ("target.t", Exclusion::Cycle(Cycle::Named)),
             ("__x", Exclusion::Internal),
             ("skip", Exclusion::ExcludedBy("sk.p".into())),
             ("other", Exclusion::NotSelected),
@@ -441,6 +545,67 @@ mod tests {
             excluded,
             expected.map(|(name, why)| (name.to_owned(), why)).into()
         );
+    }
+
+    #[test]
+    fn a_name_that_goes_round_is_known_by_what_its_prefix_stands_for() {
+        let repeats = |prefix: &str| {
+            Err(Exclusion::Cycle(Cycle::Repeats {
+                prefix: prefix.into(),
+            }))
+        };
+        let proven = Err(Exclusion::Cycle(Cycle::Proven { prefix: "x".into() }));
+        let unsaid = Err(Exclusion::OriginUnsaid { prefix: "x".into() });
+        for (topic, stands, expected) in [
+            ("orders", Some(Stands::Target), Ok(())),
+            ("x.orders", Some(Stands::Target), proven.clone()),
+            ("x.y.orders", Some(Stands::Target), proven),
+            ("y.x.orders", Some(Stands::Target), Ok(())),
+            ("x.orders", Some(Stands::Elsewhere), Ok(())),
+            ("x.orders", Some(Stands::Unsaid), unsaid),
+            ("x.orders", Some(Stands::Somewhere), Ok(())),
+            ("x.orders", None, Ok(())),
+            // A chain of clusters that each call the one before `x` differs from a ring only by its length.
+            ("x.x.orders", Some(Stands::Elsewhere), Ok(())),
+            ("x.x.x.orders", Some(Stands::Elsewhere), repeats("x")),
+            ("x.x.orders", None, repeats("x")),
+            ("x.y.x.orders", Some(Stands::Somewhere), repeats("x")),
+            ("x.y.y.orders", None, Ok(())),
+            ("x.y.x", None, Ok(())),
+            (
+                "x.target.orders",
+                Some(Stands::Elsewhere),
+                Err(Exclusion::Cycle(Cycle::Named)),
+            ),
+        ] {
+            let prefixes = Prefixes(stands.map(|it| ("x".to_owned(), it)).into_iter().collect());
+            let cycle = naming(Default, &[], |it| it.cycle(topic, &prefixes));
+            assert_eq!(cycle, expected, "{topic} {stands:?}");
+            assert_eq!(naming(Identity, &[], |it| it.cycle(topic, &prefixes)), Ok(()));
+        }
+        // A user may call a topic as we call its cluster; a copy from there is a cycle.
+        for (stands, expected) in [
+            (None, Ok(())),
+            (Some(Stands::Elsewhere), Ok(())),
+            (Some(Stands::Somewhere), Err(Exclusion::Cycle(Cycle::Itself))),
+        ] {
+            let prefixes = Prefixes(stands.map(|it| ("source".to_owned(), it)).into_iter().collect());
+            let cycle = naming(Default, &[], |it| it.cycle("source.orders", &prefixes));
+            assert_eq!(cycle, expected, "{stands:?}");
+        }
+    }
+
+    /// Kafka's `TopicTest.testTopicHasCollision` and `testTopicHasCollisionChars`.
+    #[test]
+    fn of_names_that_kafka_takes_for_one_the_first_stays() {
+        let refused =
+            |new: &[&str], present: &[&str]| collisions(new.iter().copied(), present.iter().copied());
+        let taken = |name: &str, first: &str| BTreeMap::from([(name.to_owned(), first.to_owned())]);
+        assert_eq!(refused(&["a_b"], &["a.b"]), taken("a_b", "a.b"));
+        assert_eq!(refused(&["a.b"], &["a_b", "x"]), taken("a.b", "a_b"));
+        assert_eq!(refused(&["a_b", "a.b"], &[]), taken("a_b", "a.b"));
+        assert_eq!(refused(&["a.b.c", "a_b.c"], &["a.b_c"]).len(), 2);
+        assert_eq!(refused(&["ab", "a.b", "a-b"], &["abc"]), BTreeMap::new());
     }
 
     proptest! {
@@ -456,7 +621,7 @@ mod tests {
         #[test]
         fn no_name_panics(topic: String) {
             for policy in [Default, Identity] {
-                let _ = naming(policy, &["a"], |it| (it.format_remote_topic(&topic), it.is_cycle(&topic)));
+                let _ = naming(policy, &["a"], |it| (it.format_remote_topic(&topic), it.cycle(&topic, &Prefixes::default())));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway::config_sync::{self, Change, Pass, Plan, Syncer};
+use causeway::config_sync::{self, Change, Origins, Pass, Plan, Syncer};
 use causeway::error::Side;
 use causeway::kafka::ClusterAlias;
 use causeway::kafka::admin::Admin;
@@ -80,7 +80,13 @@ fn target_admin() -> Admin {
 
 fn syncer(prefix: &str, mode: SyncMode) -> Syncer {
     let source = Admin::new(&connection("source", &pair().source), "test", Side::Source).unwrap();
-    Syncer::new(Arc::new(source), Arc::new(target_admin()), flow(prefix, mode))
+    let origins = Origins::new(connection("source", &pair().source));
+    Syncer::new(
+        Arc::new(source),
+        Arc::new(target_admin()),
+        origins,
+        flow(prefix, mode),
+    )
 }
 
 /// Creates on the source and waits until the listing shows it.

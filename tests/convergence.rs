@@ -246,14 +246,77 @@ fn in_report_mode_differences_are_named_and_nothing_is_written() {
     let seen = passes();
     wait_until("two more passes", LONG, || seen + 2.0 <= passes());
     let status = daemon.status().expect("the daemon answers");
-    assert!(
-        run(&status, &same, 1) && states(&status, &missing).is_empty(),
-        "{status}"
-    );
+    // The partition and the topic that nobody makes are not passed over in silence.
+    let mut shown = states(&status, &same);
+    shown.extend(states(&status, &missing));
+    shown.sort();
+    let told = |(state, reason): &(String, String)| state == "paused" && reason.contains("T104");
+    assert_eq!(shown.iter().filter(|it| told(it)).count(), 2, "{status}");
+    assert!(shown.len() == 3 && shown[2].0 == "running", "{status}");
     assert!(!exists(target, &missing));
     assert_eq!(oracle::describe_topic(&target.bootstrap(), &same).partitions, 1);
     let configs = oracle::topic_configs(&target.bootstrap(), &same);
     assert_eq!(configs.get("retention.ms").map(String::as_str), Some("60000"));
+    // As the advice has it.
+    target.create_topic(&missing, 1, &[]);
+    target.grow_topic(&same, 2);
+    daemon.wait_for("what was created by hand is copied", LONG, |status| {
+        run(status, &missing, 1) && run(status, &same, 2)
+    });
+    wait_until("its record is committed", LONG, || {
+        1 == oracle::dump(&target.bootstrap(), &missing, Isolation::ReadCommitted).len()
+    });
+}
+
+#[test]
+fn records_that_fit_only_as_the_source_had_compressed_them_are_copied_once_the_limit_is_raised() {
+    let Pair { source, target } = pair();
+    let topic = unique("dense");
+    source.create_topic(&topic, 1, &[("max.message.bytes", "20000")]);
+    // Digits of a random number: gzip takes half of their bits away, lz4 none.
+    let mut state = 1_u64;
+    let mut digit = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from_digit((state >> 60) as u32, 16).expect("a digit")
+    };
+    let records: Vec<NewRecord> = (0..7)
+        .map(|n| {
+            let value: String = (0..30_000).map(|_| digit()).collect();
+            NewRecord::new(&topic, 0, &format!("key {n}"), &value)
+        })
+        .collect();
+    oracle::produce(&source.bootstrap(), &records, "gzip");
+    let daemon = daemon(topology(&unique("dense"), &[&topic], SOON));
+    daemon.wait_for("the partition waits and says for what", LONG, |status| {
+        let states = states(status, &topic);
+        let told = |(_, reason): &(String, String)| reason.contains("T301");
+        !states.is_empty() && states.iter().all(told)
+    });
+    target.alter_topic(&topic, &[("max.message.bytes", "40000")], &[]);
+    wait_until_copied(&daemon, source, &topic, LONG);
+    wait_until("all records are committed", LONG, || {
+        7 == oracle::dump(&target.bootstrap(), &topic, Isolation::ReadCommitted).len()
+    });
+    assert_same(source, target, &topic, &topic);
+    daemon.wait_for("the larger limit is kept and said", LONG, |status| {
+        let told = |line: &String| line.contains("kept") && line.contains("max.message.bytes=40000");
+        lines(status, "warnings").iter().any(told) && flow(status)["config_sync"]["pending_changes"] == 0
+    });
+    // The other way that the advice names needs no larger limit.
+    let stronger = unique("denser");
+    let extra = format!("{SOON}  replication_policy: default\n  compression: gzip\n");
+    let text = topology(&stronger, &[&topic], &extra).replace("  replication_policy: identity\n", "");
+    let daemon = self::daemon(text);
+    let remote = format!("seoul.{topic}");
+    wait_until_copied(&daemon, source, &topic, LONG);
+    wait_until("all records are committed", LONG, || {
+        7 == oracle::dump(&target.bootstrap(), &remote, Isolation::ReadCommitted).len()
+    });
+    let configs = oracle::topic_configs(&target.bootstrap(), &remote);
+    assert_eq!(
+        configs.get("max.message.bytes").map(String::as_str),
+        Some("20000")
+    );
 }
 
 fn counter_of_any_topology(daemon: &Daemon, name: &str) -> f64 {
@@ -363,7 +426,7 @@ fn internal_topics_and_names_that_cannot_be_are_left_out_with_a_reason() {
         "the name that is taken is an error of its topic only",
         LONG,
         |status| {
-            let told = |line: &String| line.contains(&format!("seoul.{dotted}")) && line.contains("T303");
+            let told = |line: &String| line.contains(&format!("seoul.{dotted}")) && line.contains("T305");
             lines(status, "errors").iter().any(told) && run(status, &plain, 1)
         },
     );

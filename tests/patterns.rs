@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::commands::Files;
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
 use crate::harness::kafka::repository;
 use crate::harness::oracle::{self, Isolation, NewRecord, OracleRecord};
@@ -456,4 +457,126 @@ fn a_custom_topology_gives_each_flow_its_own_settings() {
     });
     assert_eq!(topics_with(source, &test), Vec::<String>::new());
     assert_eq!(topics_with(target, &orders), [orders.as_str()]);
+}
+
+/// KAFKA-9914: each site runs a daemon of its own that copies from the other one.
+#[test]
+fn two_sites_that_copy_from_each_other_never_copy_back_whatever_they_call_each_other() {
+    let Pair { source, target } = pair();
+    for [(there, here), (there_again, here_again)] in [
+        [("source", "target"), ("source", "target")],
+        [("east", "local"), ("remote", "home")],
+    ] {
+        let topic = unique("sites");
+        for cluster in [source, target] {
+            cluster.create_topic(&topic, PARTITIONS, &[]);
+        }
+        let site = |from: (&str, &Cluster), to: (&str, &Cluster)| {
+            let topology = format!(
+                "name: {topic}\npattern: active-standby\nactive: {}\nstandby: {}\nreplication:\n  topics: {{ include: ['(.*[.])?{topic}'] }}\n  config_sync: {{ interval: 1s }}\n",
+                from.0, to.0
+            );
+            daemon(&[from, to], topology)
+        };
+        let daemons = [
+            site((there, target), (here, source)),
+            site((there_again, source), (here_again, target)),
+        ];
+        let copies = [
+            (source, format!("{there}.{topic}")),
+            (target, format!("{there_again}.{topic}")),
+        ];
+        for number in 0..2 {
+            produce(source, &topic, &round("first", number));
+            produce(target, &topic, &round("second", number));
+            for ((cluster, copy), from) in copies.iter().zip(["second", "first"]) {
+                assert_holds(cluster, copy, rounds(from, number + 1));
+            }
+            // Each daemon reads the cluster that the other one writes.
+            for (daemon, (_, copy)) in daemons.iter().zip(copies.iter().rev()) {
+                daemon.wait_for("the copy is left out with its reason", LONG, |status| {
+                    status["flows"][0]["config_sync"]["excluded"][copy.as_str()]
+                        .as_str()
+                        .is_some_and(|reason| reason.contains("come from the target"))
+                });
+            }
+        }
+        for (cluster, copy) in &copies {
+            let expected = [topic.as_str(), copy.as_str()];
+            assert_eq!(topics_with(cluster, &topic), sorted(&expected.map(str::to_owned)));
+        }
+    }
+}
+
+#[test]
+fn a_name_that_kafka_takes_for_another_ones_is_held_and_copied_once_its_advice_is_followed() {
+    let Pair { source, target } = pair();
+    let pay = unique("pay");
+    let (first, second) = (format!("{pay}.ments"), format!("{pay}_ments"));
+    let clusters = [("plant", source), ("shop", target), ("hub", hub())];
+    let flow = |from: &str, include: &str, exclude: &str, policy: &str| {
+        format!(
+            "  {from}->hub: {{ topics: {{ include: ['{include}.*'], exclude: [{exclude}] }}, replication_policy: {policy} }}\n"
+        )
+    };
+    let topology = |name: &str, flows: &[String]| {
+        format!(
+            "name: {pay}{name}\npattern: custom\nreplication: {{ config_sync: {{ interval: 1s }} }}\nflows:\n{}",
+            flows.concat()
+        )
+    };
+    source.create_topic(&first, PARTITIONS, &[]);
+    produce(source, &first, &round("plant", 0));
+    let from_plant = flow("plant", &format!("{pay}[.]m"), "", "identity");
+    let both = topology(
+        "",
+        &[
+            from_plant.clone(),
+            flow("shop", &format!("{pay}_m"), "", "identity"),
+        ],
+    );
+    let running = daemon(&clusters, both.clone());
+    assert_holds(hub(), &first, rounds("plant", 1));
+    target.create_topic(&second, PARTITIONS, &[]);
+    produce(target, &second, &round("shop", 0));
+    running.wait_for("the second one is held, with its reason", LONG, |status| {
+        partitions(status).any(|it| {
+            let reason = it["reason"].as_str().unwrap_or_default();
+            it["topic"] == *second
+                && it["state"] == "paused"
+                && reason.contains("T305")
+                && reason.contains(&first)
+        })
+    });
+    let ready = running.get("/ready").expect("the daemon answers");
+    assert_eq!(ready.0, 503, "{}", ready.1);
+    let config = clusters.map(|(alias, cluster)| (alias, cluster.bootstrap()));
+    let config = clusters_yaml(
+        &config
+            .each_ref()
+            .map(|(alias, address)| (*alias, address.as_str())),
+    );
+    let plan = Files::new(&config, &[&both]).run(&["plan"]);
+    assert_eq!(plan.code, 1, "{}", plan.all());
+    assert!(
+        plan.stdout.contains("T305") && plan.stdout.contains(&second),
+        "{}",
+        plan.all()
+    );
+    produce(source, &first, &round("plant", 1));
+    assert_holds(hub(), &first, rounds("plant", 2));
+    drop(running);
+
+    // As the advice has it: excluded here, and copied by a topology of its own under the other policy.
+    let without = flow("shop", &format!("{pay}_m"), &second, "identity").replace("_m.*", "_(m.*|x)");
+    let apart = topology("-apart", &[flow("shop", &second, "", "default")]);
+    let mut options = DaemonOptions::new(config.clone(), topology("", &[from_plant, without]));
+    options.topology_yaml.push(apart);
+    let running = Daemon::start(options);
+    assert_holds(hub(), &format!("shop.{second}"), rounds("shop", 1));
+    running.wait_for("everything runs", LONG, |status| {
+        let flows = status["flows"].as_array().expect("a list of flows");
+        flows.iter().all(|flow| flow["state"] == "running")
+    });
+    assert_holds(hub(), &first, rounds("plant", 2));
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::table::count;
 use super::{ExitCode, Outcome, OutputFormat, failed, print};
 use crate::config::Config;
-use crate::config_sync::{Pass, Syncer};
+use crate::config_sync::{Origins, Pass, Syncer};
 use crate::error::{Error, Side};
 use crate::kafka::ClusterAlias;
 use crate::kafka::admin::Admin;
@@ -67,7 +67,8 @@ fn look_at(config: &Config, flow: &FlowSpec) -> Result<Pass, String> {
     };
     let source = admin(&flow.id.source, Side::Source)?;
     let target = admin(&flow.id.target, Side::Target)?;
-    Syncer::new(source, target, flow.clone())
+    let origins = Origins::new(config.clusters[&flow.id.source].clone());
+    Syncer::new(source, target, origins, flow.clone())
         .pass(false)
         .map_err(advise)
 }

@@ -743,30 +743,36 @@ impl<'a> Session<'a> {
             .partitions
             .keys()
             .filter(|tp| task_of(tp, self.view.tasks) == self.task.task);
+        let absent = self.view.held.keys();
+        let absent = absent.filter(|tp| task_of(tp, self.view.tasks) == self.task.task);
         // What was stopped and has left the view since, as with its topic, must not just vanish.
-        let all: BTreeSet<&TopicPartition> =
-            present.chain(self.task.health.all().map(|(tp, _)| tp)).collect();
+        let all: BTreeSet<&TopicPartition> = present
+            .chain(absent)
+            .chain(self.task.health.all().map(|(tp, _)| tp))
+            .collect();
         for tp in all {
             let stored = self.slot.progress.get(tp);
             let id = self.ids.get(tp).filter(|id| self.partitions[id.0].active);
             let held = self.task.health.held(tp);
+            let absent = self.view.held.get(tp);
             let stalled = id
                 .and_then(|id| self.partitions[id.0].complaint.as_ref())
                 .filter(|(_, since)| STALLED <= now.saturating_duration_since(*since));
+            let trouble = absent.or(stalled.map(|(error, _)| error));
             partitions.push(PartitionStatus {
                 topic: tp.topic.to_string(),
                 partition: tp.partition,
                 state: match (held, id) {
                     (Some(held), _) if held.error.code.page().remedy == Remedy::HaltPartition => "halted",
                     (Some(_), _) => "paused",
-                    (None, Some(_)) if stalled.is_some() => "paused",
+                    (None, _) if trouble.is_some() => "paused",
                     (None, Some(_)) => "running",
                     (None, None) => "starting",
                 }
                 .into(),
-                reason: match (held, stalled) {
+                reason: match (held, trouble) {
                     (Some(held), _) => Some(reason(held, now)),
-                    (None, Some((error, _))) => Some(format!("{error}; {}", error.code.page().advice)),
+                    (None, Some(error)) => Some(format!("{error}; {}", error.code.page().advice)),
                     (None, None) => None,
                 },
                 next_source_offset: match id {

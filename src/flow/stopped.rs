@@ -147,7 +147,8 @@ impl<'a> StoppedFlow<'a> {
     /// # Errors
     /// A cluster cannot be asked.
     pub fn selected(&self) -> Result<Vec<(TopicPartition, String)>> {
-        let reading = config_sync::read(&self.source, &self.target, self.spec)?;
+        let mut origins = config_sync::Origins::new(self.source_connection.clone());
+        let reading = config_sync::read(&self.source, &self.target, self.spec, &mut origins)?;
         let mut selected = vec![];
         for (topic, remote) in &reading.topics {
             let there = reading.source.get(topic).and_then(|view| view.as_ref().ok());

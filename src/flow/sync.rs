@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, Shared, SyncReport, View, lock};
-use crate::config_sync::{Pass, Reading, Syncer, TopicView};
+use crate::config_sync::plan::MAX_MESSAGE_BYTES;
+use crate::config_sync::{Origins, Pass, Syncer, TopicView};
 use crate::error::{Code, Error};
 use crate::kafka::TopicPartition;
 use crate::metrics::ConfigSyncMetrics;
@@ -33,12 +34,14 @@ pub(super) async fn run(
         Syncer::new(
             context.source_admin.clone(),
             context.target_admin.clone(),
+            Origins::new(context.source.clone()),
             spec.clone(),
         )
     };
     let mut cluster_ids: Option<(String, String)> = None;
     let mut syncer = new_syncer();
     let mut failures = 0u32;
+    let mut absent: BTreeMap<TopicPartition, Instant> = BTreeMap::new();
     loop {
         // Whoever owns task 0 changes the target; everybody reads.
         let apply = lock(&shared).tasks.contains_key(&0);
@@ -79,7 +82,21 @@ pub(super) async fn run(
             Ok((ids, pass)) => {
                 failures = 0;
                 report_pass(&shared, &metrics, spec, &pass);
-                let view = view(&pass.reading, tasks, &ids);
+                let mut view = view(&pass, tasks, &ids);
+                let is_absent = |tp: &&TopicPartition| !view.partitions.contains_key(*tp);
+                absent.retain(|tp, _| is_absent(&tp));
+                for tp in view.selected.keys().filter(is_absent) {
+                    absent.entry(tp.clone()).or_insert_with(Instant::now);
+                }
+                // Two passes are promised; who owns task 0 needs one.
+                let late = 2 * spec.config_sync.interval;
+                for (tp, since) in &absent {
+                    if late < since.elapsed() || spec.config_sync.mode == SyncMode::Report {
+                        let error =
+                            Error::new(Code::TargetTopicMissing, "the target does not have the partition");
+                        view.held.entry(tp.clone()).or_insert(error);
+                    }
+                }
                 cluster_ids = Some(ids);
                 let grown = context.view.load().as_ref().is_none_or(|old| **old != view);
                 if grown {
@@ -185,15 +202,19 @@ fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowS
     });
 }
 
-/// The partitions that are selected and present on both sides.
-pub(super) fn view(reading: &Reading, tasks: u32, (source_id, target_id): &(String, String)) -> View {
-    let (mut partitions, mut selected) = (BTreeMap::new(), BTreeMap::new());
+/// The partitions that are selected and present on both sides, and those that the target does not get.
+pub(super) fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, String)) -> View {
+    let reading = &pass.reading;
+    let (mut partitions, mut selected, mut held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (source, remote) in &reading.topics {
         let Some(Ok(here)) = reading.source.get(source) else {
             continue;
         };
         let there = reading.target.get(remote).and_then(|view| view.as_ref().ok());
         let accepts = there.map(accepts).unwrap_or_default();
+        let refused = pass.applied.as_ref().and_then(|it| it.refused.get(remote));
+        let unreadable = reading.target.get(remote).and_then(|view| view.as_ref().err());
+        let trouble = reading.held.get(source).or(unreadable).or(refused);
         let topic: Arc<str> = source.as_str().into();
         for partition in 0..here.partitions {
             let tp = TopicPartition {
@@ -208,12 +229,15 @@ pub(super) fn view(reading: &Reading, tasks: u32, (source_id, target_id): &(Stri
                     accepts: accepts.clone(),
                 };
                 partitions.insert(tp, route);
+            } else if let Some(trouble) = trouble {
+                held.insert(tp, trouble.clone());
             }
         }
     }
     View {
         partitions,
         selected,
+        held,
         tasks,
         source_cluster_id: source_id.clone(),
         target_cluster_id: target_id.clone(),
@@ -225,7 +249,7 @@ fn accepts(topic: &TopicView) -> Accepts {
     let value = |key: &str| topic.configs.get(key)?.value.as_deref();
     let deciding = |key: &&String| {
         key.starts_with("message.")
-            || ["max.message.bytes", "min.insync.replicas", "cleanup.policy"].contains(&key.as_str())
+            || [MAX_MESSAGE_BYTES, "min.insync.replicas", "cleanup.policy"].contains(&key.as_str())
     };
     let settings: Vec<String> = topic
         .configs
@@ -235,7 +259,7 @@ fn accepts(topic: &TopicView) -> Accepts {
         .collect();
     Accepts {
         settings: settings.join("\n").into(),
-        batch_bytes: value("max.message.bytes").and_then(|value| value.parse().ok()),
+        batch_bytes: value(MAX_MESSAGE_BYTES).and_then(|value| value.parse().ok()),
         min_in_sync: value("min.insync.replicas").and_then(|value| value.parse().ok()),
     }
 }
