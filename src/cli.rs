@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Config, Document, Problem};
+use crate::config::{self, Config, Document, Problem, Severity};
 use crate::kafka::groups;
 use crate::telemetry::LogFormat;
 use crate::topology::{self, FlowSpec, Topology};
@@ -206,10 +206,18 @@ impl Cli {
     pub fn execute(self) -> ExitCode {
         let files = &self.files;
         let result = match self.command {
-            Command::Run => files.load().and_then(|(config, flows)| run::run(config, flows)),
-            Command::Validate { output } => files
-                .check()
-                .and_then(|(_, topologies)| print(&validate::report(&topologies, output.format))),
+            Command::Run => files.check().and_then(|(config, topologies)| {
+                for note in topologies.iter().flat_map(|it| &it.notes) {
+                    tracing::warn!("{note}");
+                }
+                run::run(config, flows(topologies))
+            }),
+            Command::Validate { output } => files.check().and_then(|(_, topologies)| {
+                for note in topologies.iter().flat_map(|it| &it.notes) {
+                    show(note);
+                }
+                print(&validate::report(&topologies, output.format))
+            }),
             Command::Plan { output } => files
                 .load()
                 .and_then(|(config, flows)| plan::plan(&config, &flows, output.format)),
@@ -258,8 +266,7 @@ impl Files {
     /// Both kinds of files, as the flows that should run.
     fn load(&self) -> Outcome<(Config, Vec<FlowSpec>)> {
         let (config, topologies) = self.check()?;
-        let flows = topologies.into_iter().flat_map(|it| it.flows).collect();
-        Ok((config, flows))
+        Ok((config, flows(topologies)))
     }
 
     /// Where a daemon with this config file can be asked from this host.
@@ -277,16 +284,23 @@ impl Files {
     }
 }
 
-fn show_problems(problems: &[Problem]) -> ExitCode {
-    for problem in problems {
-        eprintln!("error: {problem}");
+fn flows(topologies: Vec<Topology>) -> Vec<FlowSpec> {
+    topologies.into_iter().flat_map(|it| it.flows).collect()
+}
+
+fn show(problem: &Problem) {
+    match problem.severity {
+        Severity::Mistake => eprintln!("error: {problem}"),
+        Severity::Note => eprintln!("note: {problem}"),
     }
-    let noun = if problems.len() == 1 {
-        "problem"
-    } else {
-        "problems"
-    };
-    eprintln!("{} {noun}; no cluster was contacted", problems.len());
+}
+
+fn show_problems(problems: &[Problem]) -> ExitCode {
+    problems.iter().for_each(show);
+    let mistakes = problems.iter().filter(|it| it.severity == Severity::Mistake);
+    let mistakes = mistakes.count();
+    let noun = if mistakes == 1 { "problem" } else { "problems" };
+    eprintln!("{mistakes} {noun}; no cluster was contacted");
     ExitCode::Usage
 }
 

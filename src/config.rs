@@ -25,8 +25,8 @@ mod tests;
 pub(crate) use tests::mistakes;
 
 pub use document::{Document, json_schema, reference};
-pub use problem::Problem;
 pub(crate) use problem::{At, Problems, closest, suggest};
+pub use problem::{Problem, Severity};
 use read::{Data, Property, Reader, Section};
 
 /// A checked configuration: how to reach each cluster, and how this process behaves.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Problem;
 use crate::kafka::ClusterAlias;
 use crate::mm2::connect_offsets;
 use crate::replication_policy::{HeartbeatTopics, Naming, ReplicationPolicy};
@@ -127,6 +128,8 @@ pub struct Topology {
     pub name: String,
     /// Its flows, in a stable order.
     pub flows: Vec<FlowSpec>,
+    /// What was written and does nothing.
+    pub notes: Vec<Problem>,
 }
 
 /// Everything one flow needs to know.

@@ -45,5 +45,7 @@ fn as_json(topologies: &[Topology]) -> serde_json::Value {
             })
         })
         .collect();
-    json!({ "ok": true, "flows": flows })
+    let notes = topologies.iter().flat_map(|it| &it.notes);
+    let notes: Vec<String> = notes.map(ToString::to_string).collect();
+    json!({ "ok": true, "flows": flows, "notes": notes })
 }

@@ -3,7 +3,16 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// One mistake. All mistakes of all files are collected before any is shown.
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing is done with the files.
+    Mistake,
+    /// Something that was written does nothing.
+    Note,
+}
+
+/// One mistake, or a note. All those of all files are collected before any is shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The file as it was named by the user.
@@ -12,6 +21,8 @@ pub struct Problem {
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
+    /// Whether the files can be used all the same.
+    pub severity: Severity,
     /// What is wrong. Never holds a secret.
     pub message: String,
     /// What to do about it.
@@ -83,17 +94,27 @@ impl Problems {
 
     /// Adds one; the answer lets the caller add a hint.
     pub fn add(&mut self, at: At, message: impl Into<String>) -> &mut Problem {
+        self.push(Severity::Mistake, at, message.into())
+    }
+
+    /// Adds a note; the answer lets the caller add a hint.
+    pub fn note(&mut self, at: At, message: impl Into<String>) -> &mut Problem {
+        self.push(Severity::Note, at, message.into())
+    }
+
+    fn push(&mut self, severity: Severity, at: At, message: String) -> &mut Problem {
         self.found.push(Problem {
             file: self.file.clone(),
             line: at.line,
             column: at.column,
-            message: message.into(),
+            severity,
+            message,
             hint: None,
         });
         self.found.last_mut().expect("just pushed")
     }
 
-    /// Whether there is none.
+    /// Whether there is none, not even a note.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

@@ -75,9 +75,12 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
                     .unwrap_or_default();
                 problems
                     .add(at, format!("this is not YAML: {}", error.info()))
-                    .hint = line
-                    .contains("${")
-                    .then(|| "inside `{ … }` and `[ … ]`, quote it: \"${VAR}\"".into());
+                    .hint = if error.info().contains("anchor or alias") {
+                    Some("quote what begins with `*` or `&`; `\".*\"` is any name".into())
+                } else {
+                    line.contains("${")
+                        .then(|| "inside `{ … }` and `[ … ]`, quote it: \"${VAR}\"".into())
+                };
                 return None;
             }
         };

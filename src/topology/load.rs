@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::config::read::{Data, Section, Value, anchored, short};
-use crate::config::{At, Config, Problem, Problems, ReadText, schema, suggest};
+use crate::config::{At, Config, Problem, Problems, ReadText, Severity, schema, suggest};
 use crate::replication_policy::MAX_TOPIC_LENGTH;
+use proof::Names;
 
 /// Reads the config file and the topology files and checks everything that can be known without
 /// contacting a cluster: words, values, relations, loops, double writers.
@@ -55,7 +56,7 @@ pub(crate) fn load_from(
                 .hint = Some(format!("the other is in {}", first.display()));
         }
         let found = found.into_vec();
-        sound &= found.is_empty();
+        sound &= found.iter().all(|it| it.severity == Severity::Note);
         problems.extend(found);
         loaded.extend(topology.map(|(_, topology)| (path, topology)));
     }
@@ -70,10 +71,13 @@ pub(crate) fn load_from(
     problems.sort();
     problems.dedup();
     match config {
-        Some(config) if problems.is_empty() => Ok((
-            config,
-            loaded.into_iter().map(|(_, placed)| placed.topology).collect(),
-        )),
+        Some(config) if problems.iter().all(|it| it.severity == Severity::Note) => {
+            let topology = |(path, placed): (&PathBuf, Placed)| Topology {
+                notes: problems.iter().filter(|it| it.file == *path).cloned().collect(),
+                ..placed.topology
+            };
+            Ok((config, loaded.into_iter().map(topology).collect()))
+        }
         _ => Err(problems),
     }
 }
@@ -185,6 +189,7 @@ impl Builder<'_> {
         let mut topology = Topology {
             name: name.clone(),
             flows: Vec::new(),
+            notes: Vec::new(),
         };
         let mut flows_at = Vec::new();
         let mut overrides = overrides;
@@ -387,6 +392,7 @@ impl Builder<'_> {
 
     fn flow(&mut self, id: FlowId, settings: &Section) -> FlowSpec {
         let empty = Section::empty(schema::REPLICATION, settings.at);
+        self.note_idle_settings(settings);
         let throttle = settings.section("throttle");
         let sync = settings.section("config_sync");
         FlowSpec {
@@ -487,9 +493,74 @@ impl Builder<'_> {
                     .hint = Some("shorten counted repetitions, or write several patterns".into());
             }
         }
-        Selection {
+        let selection = Selection {
             include: patterns(section, "include"),
             exclude: patterns(section, "exclude"),
+        };
+        let place = section.place("include");
+        match proof::never(&selection, Names::Topics) {
+            Some(why) => {
+                self.problems
+                    .add(place, format!("`topics` can select nothing: {why}"))
+                    .hint =
+                    Some("a flow that copies nothing is none; correct the patterns, or remove it".into());
+            }
+            None => {
+                for (item, pattern) in section.list("include").iter().zip(&selection.include) {
+                    let alone = Selection {
+                        include: vec![pattern.clone()],
+                        exclude: selection.exclude.clone(),
+                    };
+                    if let Some(why) = proof::never(&alone, Names::Topics) {
+                        self.problems
+                            .note(item.at, format!("`{}` selects nothing: {why}", pattern.0));
+                    }
+                }
+            }
+        }
+        selection
+    }
+
+    /// Settings that were written and do nothing because of others.
+    fn note_idle_settings(&mut self, settings: &Section) {
+        let on = |section: &str, key: &str| {
+            let section = settings.section(section)?;
+            let at = section.place(key);
+            section.boolean(key).map(|on| (on, at))
+        };
+        let pairs = [
+            ("offset_sync", "delete_groups", "write_groups"),
+            ("heartbeats", "on_source", "enabled"),
+        ];
+        for (section, key, without) in pairs {
+            if let (Some((true, at)), Some((false, _))) = (on(section, key), on(section, without)) {
+                self.problems
+                    .note(at, format!("`{key}` does nothing while `{without}` is false"));
+            }
+        }
+        if let Some(section) = settings.section("config_sync")
+            && section.text("mode") == Some("report")
+            && patterns(section, "exclude").iter().any(|(text, _)| text == ".*")
+        {
+            self.problems.note(
+                section.place("exclude"),
+                "`.*` leaves no setting for `mode: report` to compare",
+            );
+        }
+        if let Some(section) = settings.section("groups")
+            && let Some(why) = proof::never(&groups(section), Names::Groups)
+            && section.get("include").is_some()
+        {
+            let note = self.problems.note(
+                section.place("include"),
+                format!("`groups` selects nothing, so no positions are translated: {why}"),
+            );
+            if section.get("exclude").is_none() {
+                note.hint = Some(format!(
+                    "unless it is written, exclude is {}",
+                    UNWANTED_GROUPS.join(", ")
+                ));
+            }
         }
     }
 }

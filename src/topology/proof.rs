@@ -28,10 +28,10 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::{start, syntax};
 use regex_automata::{Anchored, MatchKind};
 
-use super::{FlowSpec, Provenance};
+use super::{FlowSpec, Provenance, Selection};
 use crate::config::read::anchored;
 use crate::kafka::ClusterAlias;
-use crate::replication_policy::{HEARTBEATS_TOPIC, MAX_TOPIC_LENGTH, ReplicationPolicy};
+use crate::replication_policy::{HEARTBEATS_TOPIC, MAX_TOPIC_LENGTH, ReplicationPolicy, metric_name};
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +56,65 @@ const MAX_PATHS: usize = 5_000;
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-_.";
 
 type Dfa = dense::DFA<Vec<u32>>;
+
+/// What a selection selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Of the source's topics.
+    Topics,
+    /// Of the source's groups, which may be called anything.
+    Groups,
+}
+
+/// Why a selection selects nothing; `None` if it may select something.
+pub fn never(selection: &Selection, of: Names) -> Option<&'static str> {
+    let automata = |patterns: &[(String, regex::Regex)]| -> Option<Vec<Dfa>> {
+        patterns.iter().map(|(text, _)| automaton(text).ok()).collect()
+    };
+    let (include, exclude) = (automata(&selection.include)?, automata(&selection.exclude)?);
+    if include.is_empty() {
+        return None;
+    }
+    let internal = automaton(INTERNAL).expect("a small constant pattern");
+    let impossible = |none: Vec<&Dfa>| {
+        let demand = Demand {
+            prefix: String::new(),
+            any: include.iter().collect(),
+            none,
+        };
+        let alphabet: Vec<u8> = match of {
+            Names::Topics => ALPHABET.to_vec(),
+            Names::Groups => (0..=u8::MAX).collect(),
+        };
+        shortest_of(&[demand], MAX_TOPIC_LENGTH, &alphabet) == Name::Impossible
+    };
+    let internal = match of {
+        Names::Topics => Some(&internal),
+        Names::Groups => None,
+    };
+    if impossible(vec![]) {
+        Some("no name that Kafka allows matches")
+    } else if impossible(internal.into_iter().collect()) {
+        Some("only internal topics match, which are never copied")
+    } else if impossible(exclude.iter().chain(internal).collect()) {
+        Some("`exclude` keeps out all that matches")
+    } else {
+        None
+    }
+}
+
+/// The name that a pattern stands for, if it is plainly one.
+fn literal(pattern: &str) -> Option<String> {
+    let plain = pattern
+        .replace("[.]", "\\.")
+        .replace("\\.", "/")
+        .replace("\\-", "-");
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/');
+    plain.chars().all(allowed).then(|| plain.replace('/', "."))
+}
+
+/// replication_policy::is_internal_topic
+const INTERNAL: &str = r"(__|\.).*|.*[.-]internal";
 
 /// The automaton of a pattern that must match a whole topic name. The error is a reason.
 pub fn automaton(pattern: &str) -> Result<Dfa, String> {
@@ -90,6 +149,7 @@ pub fn automaton(pattern: &str) -> Result<Dfa, String> {
 pub fn refusals(flows: &[&FlowSpec]) -> Vec<Refusal> {
     let proof = Proof::new(flows);
     let mut refusals = proof.double_writers();
+    refusals.extend(collisions(flows));
     let (loops, complete) = proof.loops();
     refusals.extend(loops);
     // Flows with double writers can make the search for loops explode; they are refused already.
@@ -99,6 +159,41 @@ pub fn refusals(flows: &[&FlowSpec]) -> Vec<Refusal> {
             message: "these flows have too many paths to prove that none is a loop".into(),
             hint: "use replication_policy: default, or topics that fewer flows have in common".into(),
         });
+    }
+    refusals
+}
+
+/// Topics that were asked for by name and that Kafka would take for one on the target, so that the second could not
+/// be created.
+fn collisions(flows: &[&FlowSpec]) -> Vec<Refusal> {
+    let mut refusals = vec![];
+    let mut taken: BTreeMap<(&ClusterAlias, String), (&FlowSpec, String)> = BTreeMap::new();
+    for (index, flow) in flows.iter().enumerate() {
+        let names = flow.topics.include.iter().filter_map(|(text, _)| literal(text));
+        for name in names.filter(|name| flow.topics.matches(name)) {
+            let remote = flow.naming().format_remote_topic(&name);
+            let (first, theirs) = taken
+                .entry((&flow.id.target, metric_name(&remote)))
+                .or_insert_with(|| (flow, remote.clone()));
+            if *theirs == remote {
+                continue;
+            }
+            let writers = match first.id == flow.id {
+                true => flow.id.to_string(),
+                false => format!("{} and {}", first.id, flow.id),
+            };
+            refusals.push(Refusal {
+                flow: index,
+                message: format!(
+                    "{writers} would write topics `{theirs}` and `{remote}` on {}, which Kafka takes for one: `.` and `_` are the same to it",
+                    flow.id.target
+                ),
+                hint: match first.id.source == flow.id.source {
+                    true => "exclude one of them".into(),
+                    false => "use replication_policy: default, which puts the source before the name, or exclude one of them".into(),
+                },
+            });
+        }
     }
     refusals
 }
@@ -148,8 +243,7 @@ impl<'a> Proof<'a> {
                 .into_iter()
                 .filter_map(|text| Some((text, automaton(text).ok()?)))
                 .collect(),
-            // replication_policy::is_internal_topic
-            internal: own(r"(__|\.).*|.*[.-]internal"),
+            internal: own(INTERNAL),
             heartbeats: own(&heartbeats),
             everything: own(".*"),
         }
@@ -397,6 +491,11 @@ fn outputs(flow: &FlowSpec) -> Vec<(String, Option<bool>)> {
 
 /// The shortest `t`, of 1 to `longest` characters, that meets all demands.
 fn shortest(demands: &[Demand], longest: usize) -> Name {
+    shortest_of(demands, longest, ALPHABET)
+}
+
+/// The same, of these characters.
+fn shortest_of(demands: &[Demand], longest: usize, alphabet: &[u8]) -> Name {
     let automata: Vec<&Dfa> = demands
         .iter()
         .flat_map(|d| d.any.iter().chain(&d.none).copied())
@@ -424,7 +523,7 @@ fn shortest(demands: &[Demand], longest: usize) -> Name {
 
     // Characters that no automaton tells apart need one try.
     let mut classes = HashSet::new();
-    let alphabet: Vec<u8> = ALPHABET
+    let alphabet: Vec<u8> = alphabet
         .iter()
         .copied()
         .filter(|c| {

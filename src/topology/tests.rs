@@ -126,6 +126,55 @@ fn every_mistake_in_a_topology_has_its_place_and_a_way_out() {
 }
 
 #[test]
+fn what_does_nothing_is_said_and_stops_nothing() {
+    let text = r#"
+name: n
+pattern: hub-and-spoke
+hub: seoul
+spokes: [busan, daegu]
+replication:
+  topics: { include: ["__connect", "__heartbeat[.]shop", "billing[.]internal", orders, payments], exclude: ["pay.*"] }
+  groups: { include: [connect-billing] }
+"#;
+    let loaded = topologies(CLUSTERS, &[text]).unwrap();
+    let notes = loaded[0].notes.iter().map(ToString::to_string);
+    let notes: Vec<String> = notes
+        .map(|note| note[note.find("1.yaml").unwrap()..].to_owned())
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            "1.yaml:7:23: `__connect` selects nothing: only internal topics match, which are never copied",
+            "1.yaml:7:36: `__heartbeat[.]shop` selects nothing: only internal topics match, which are never copied",
+            "1.yaml:7:58: `billing[.]internal` selects nothing: only internal topics match, which are never copied",
+            "1.yaml:7:88: `payments` selects nothing: `exclude` keeps out all that matches",
+            "1.yaml:8:13: `groups` selects nothing, so no positions are translated: `exclude` keeps out all that matches\n  hint: unless it is written, exclude is console-consumer-.*, connect-.*, __.*",
+        ]
+    );
+    // Topics that end in heartbeats are topics.
+    let text = "
+name: n
+pattern: active-standby
+active: seoul
+standby: busan
+replication: { topics: { include: [device-heartbeats, 'iot[.]heartbeats'] }, replication_policy: identity }
+";
+    let loaded = topologies(CLUSTERS, &[text]).unwrap();
+    assert_eq!(loaded[0].notes, []);
+    let flow = &loaded[0].flows[0];
+    assert_eq!(
+        flow.naming().format_remote_topic("iot.heartbeats"),
+        "iot.heartbeats"
+    );
+    // Groups may be called what topics may not.
+    let text = text.replace(
+        "replication_policy",
+        "groups: { include: ['my app/1', 'é+'] }, replication_policy",
+    );
+    assert_eq!(topologies(CLUSTERS, &[&text]).unwrap()[0].notes, []);
+}
+
+#[test]
 fn problems_of_all_files_are_shown_together_and_sorted() {
     let found = topologies(
         "clusters: { seoul: {} }",
