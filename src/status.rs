@@ -148,6 +148,9 @@ pub struct PartitionStatus {
     pub lag_records: Option<u64>,
     /// Age of the oldest record that is not copied.
     pub lag_seconds: Option<f64>,
+    /// What the operator should know although it runs.
+    #[serde(default)]
+    pub notice: Option<String>,
     /// Records written more than once after crashes, since the flow was created (at_least_once).
     pub replayed_records: u64,
     /// Declared gaps, as text.

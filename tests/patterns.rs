@@ -580,3 +580,76 @@ fn a_name_that_kafka_takes_for_another_ones_is_held_and_copied_once_its_advice_i
     });
     assert_holds(hub(), &first, rounds("plant", 2));
 }
+
+#[test]
+fn records_that_no_progress_explains_are_told_before_they_are_copied_again_and_the_old_alias_explains_them() {
+    let Pair { source, target } = pair();
+    let topic = unique("renamed");
+    source.create_topic(&topic, PARTITIONS, &[]);
+    produce(source, &topic, &round("seoul", 0));
+    let text = |alias: &str| {
+        format!(
+            "name: {topic}\npattern: active-standby\nactive: {alias}\nstandby: busan\nreplication:\n  topics: {{ include: [{topic}] }}\n  replication_policy: identity\n"
+        )
+    };
+    let plan = |alias: &str| {
+        let config = clusters_yaml(&[(alias, &source.bootstrap()), ("busan", &target.bootstrap())]);
+        let plan = Files::new(&config, &[&text(alias)]).run(&["plan", "--output", "json"]);
+        assert_eq!(plan.code, 0, "{}", plan.all());
+        plan.json()[0]["unexplained"].clone()
+    };
+    assert_eq!(
+        plan("seoul"),
+        serde_json::json!({}),
+        "the target has no such topic"
+    );
+    let old = daemon(&[("seoul", source), ("busan", target)], text("seoul"));
+    assert_holds(target, &topic, rounds("seoul", 1));
+    assert_eq!(old.terminate(LONG), 0);
+    assert_eq!(
+        plan("seoul"),
+        serde_json::json!({}),
+        "stored progress explains all"
+    );
+
+    let told = plan("incheon");
+    let offsets = &told[&topic]["offsets"];
+    assert_eq!(told[&topic]["target"], topic.as_str(), "{told}");
+    for partition in 0..PARTITIONS {
+        let held = offsets[partition.to_string()].as_u64().unwrap_or_default();
+        // Records, and what ended their transactions.
+        assert!((ROUND / 2) as u64 <= held, "{told}");
+    }
+    let renamed = daemon(&[("incheon", source), ("busan", target)], text("incheon"));
+    renamed.wait_for("status tells it, with the ways to go on", LONG, |status| {
+        let notices = partitions(status).filter_map(|it| it["notice"].as_str());
+        notices.filter(|it| it.contains("change it back")).count() == PARTITIONS as usize
+    });
+    let log = renamed.log();
+    let warning = log.find("the target holds records that no progress explains");
+    assert!(warning.is_some(), "{log}");
+    let twice = [rounds("seoul", 1), rounds("seoul", 1)].concat();
+    assert_holds(target, &topic, twice.clone());
+    assert_eq!(renamed.terminate(LONG), 0);
+
+    // As the advice has it: the flow goes on where it stood, and nothing is said.
+    let old = daemon(&[("seoul", source), ("busan", target)], text("seoul"));
+    produce(source, &topic, &round("seoul", 1));
+    assert_holds(target, &topic, [twice, round("seoul", 1)].concat());
+    let status = old.status().expect("the daemon answers");
+    assert!(partitions(&status).all(|it| it["notice"].is_null()), "{status}");
+    assert_eq!(old.terminate(LONG), 0);
+
+    // Or a position behind what is there is stored before the first run.
+    let config = clusters_yaml(&[("gimpo", &source.bootstrap()), ("busan", &target.bootstrap())]);
+    let reset = ["offsets", "reset", "--all-topics", "--to-latest", "--execute"];
+    let moved = Files::new(&config, &[&text("gimpo")]).run(&reset);
+    assert_eq!(moved.code, 0, "{}", moved.all());
+    assert_eq!(plan("gimpo"), serde_json::json!({}));
+    produce(source, &topic, &round("seoul", 2));
+    let moved = daemon(&[("gimpo", source), ("busan", target)], text("gimpo"));
+    let all = [rounds("seoul", 3), rounds("seoul", 1)].concat();
+    assert_holds(target, &topic, all);
+    let status = moved.status().expect("the daemon answers");
+    assert!(partitions(&status).all(|it| it["notice"].is_null()), "{status}");
+}

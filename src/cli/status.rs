@@ -218,14 +218,21 @@ fn partitions(flow: &FlowStatus, all: bool) -> String {
         .tasks
         .iter()
         .flat_map(|task| &task.partitions)
-        .filter(|it| all || it.state != "running" || !it.gaps.is_empty());
+        .filter(|it| all || it.state != "running" || it.notice.is_some() || !it.gaps.is_empty());
     let offset = |offset: Option<i64>| offset.map_or("unknown".into(), |offset| offset.to_string());
     let rows: Vec<_> = shown
         .map(|it| {
             let gaps = it.gaps.iter().map(|gap| format!("gap {gap}"));
             let replayed = (0 < it.replayed_records)
                 .then(|| format!("{} replayed", count(it.replayed_records as usize, "record")));
-            let notes: Vec<_> = it.reason.iter().cloned().chain(gaps).chain(replayed).collect();
+            let notes: Vec<_> = it
+                .reason
+                .iter()
+                .chain(&it.notice)
+                .cloned()
+                .chain(gaps)
+                .chain(replayed)
+                .collect();
             [
                 format!("{}-{}", it.topic, it.partition),
                 it.state.clone(),
@@ -305,6 +312,7 @@ mod tests {
             source_end_offset: lag.map(|lag| 10 + lag as i64),
             lag_records: lag,
             lag_seconds: None,
+            notice: None,
             replayed_records: 0,
             gaps: Vec::new(),
         }

@@ -63,6 +63,26 @@ pub fn ask(
         .collect())
 }
 
+/// How many offsets of topics on the target hold, or may hold, records. Of what cannot be told, there is no answer.
+///
+/// # Errors
+/// The target cannot be asked at all.
+pub fn occupied(target: &Admin, wanted: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ask = |spec: OffsetSpec| {
+        let asked: Vec<_> = wanted.iter().map(|tp| (tp.clone(), spec)).collect();
+        target.list_offsets(&asked, false, TIMEOUT)
+    };
+    let (starts, ends) = (ask(OffsetSpec::Earliest)?, ask(OffsetSpec::Latest)?);
+    let held = |tp: &TopicPartition| Some(offset(&ends, tp).ok()? - offset(&starts, tp).ok()?);
+    Ok(wanted
+        .iter()
+        .filter_map(|tp| Some((tp.clone(), held(tp).filter(|held| 0 < *held)?)))
+        .collect())
+}
+
 /// The answer about one partition.
 ///
 /// # Errors

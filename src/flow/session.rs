@@ -5,7 +5,7 @@
 //! source → assign → run) and ends by draining or by an error. After any error the next session begins the
 //! same way: there is no other path of recovery.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::health::{Found, Held};
 use super::ledger::StateRecord;
 use super::mm2_mirror::Mm2Mirror;
 use super::slot::{Slot, born_record, progress_record, segment_record};
-use super::start::{Bounds, Started, StoredProgress, begin};
+use super::start::{Bounds, NO_PROGRESS, Started, StoredProgress, begin};
 use super::task::{Action, Event, Limits, PartitionId, TaskState};
 use super::task_thread::{TaskThread, task_of};
 use super::throttle::Waiting;
@@ -657,6 +657,7 @@ impl<'a> Session<'a> {
                 Err(error) => self.hold(tp, error, None, Found::Asked),
             }
         }
+        self.tell_unexplained(assign.iter().chain(&trial).map(|(tp, ..)| tp))?;
         let routes: Vec<_> = assign
             .iter()
             .map(|(tp, begin, ..)| {
@@ -735,6 +736,39 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Says of partitions that begin, before their first record goes, that the target holds records there which
+    /// nothing explains.
+    fn tell_unexplained<'b>(
+        &mut self,
+        beginning: impl Iterator<Item = &'b TopicPartition>,
+    ) -> std::result::Result<(), Stop> {
+        let explained = |tp: &TopicPartition| {
+            let stored = self.slot.progress.get(tp);
+            self.task.unexplained.contains_key(tp) || stored.is_some_and(StoredProgress::explains)
+        };
+        let there =
+            |tp: &TopicPartition| TopicPartition::new(self.view.partitions[tp].remote.as_str(), tp.partition);
+        let new: BTreeMap<_, _> = beginning
+            .filter(|tp| !explained(tp))
+            .map(|tp| (there(tp), tp.clone()))
+            .collect();
+        let asked: Vec<_> = new.keys().cloned().collect();
+        let occupied = bounds::occupied(&self.task.flow.target_admin, &asked).map_err(Stop::Asking)?;
+        for (remote, offsets) in occupied {
+            let tp = &new[&remote];
+            warn!(
+                topic = %tp.topic,
+                partition = tp.partition,
+                target_topic = %remote.topic,
+                offsets,
+                advice = NO_PROGRESS,
+                "the target holds records that no progress explains; copying goes on behind them"
+            );
+            self.task.unexplained.insert(tp.clone(), offsets);
+        }
+        Ok(())
+    }
+
     fn publish(&mut self, now: Instant) {
         self.published = Some(now);
         let mut partitions: Vec<PartitionStatus> = vec![];
@@ -785,6 +819,9 @@ impl<'a> Session<'a> {
                 source_end_offset: None,
                 lag_records: None,
                 lag_seconds: None,
+                notice: self.task.unexplained.get(tp).map(|offsets| {
+                    format!("the target held {offsets} offsets that no progress explains; {NO_PROGRESS}")
+                }),
                 replayed_records: stored.map_or(0, |stored| stored.replayed_records),
                 gaps: stored.map_or(vec![], |stored| stored.gaps.lines()),
             });

@@ -45,6 +45,17 @@ pub struct Generation {
     pub origin: bool,
 }
 
+/// What to do where the target holds records that no stored progress explains: copied again, they would be there
+/// twice.
+pub const NO_PROGRESS: &str = "if an alias or the name of the topology was changed, change it back, and the flow goes on where it stood; if another replicator copied them, give `causeway import mm2-state` or `causeway offsets reset` before `run`; if they belong there, nothing needs to be done";
+
+impl StoredProgress {
+    /// Whether it tells what of the target's records was copied from here.
+    pub fn explains(&self) -> bool {
+        self.next_target_offset.is_some()
+    }
+}
+
 /// What both sides have now.
 #[derive(Clone, Debug)]
 pub struct Bounds {

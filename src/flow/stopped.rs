@@ -170,6 +170,31 @@ impl<'a> StoppedFlow<'a> {
         bounds::ask(&self.source, &self.target, wanted)
     }
 
+    /// Of partitions with their topics on the target, those that hold records there although `stored` explains none:
+    /// they would be copied behind those.
+    ///
+    /// # Errors
+    /// The target cannot be asked at all.
+    pub fn unexplained(
+        &self,
+        stored: &[Slot],
+        wanted: &[(TopicPartition, String)],
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
+        let explained = |tp: &TopicPartition| {
+            let mut progress = stored.iter().filter_map(|slot| slot.progress.get(tp));
+            progress.any(StoredProgress::explains)
+        };
+        let there =
+            |(tp, remote): &(TopicPartition, String)| TopicPartition::new(remote.as_str(), tp.partition);
+        let asked: Vec<_> = wanted.iter().filter(|(tp, _)| !explained(tp)).collect();
+        let remotes: Vec<_> = asked.iter().map(|it| there(it)).collect();
+        let occupied = bounds::occupied(&self.target, &remotes)?;
+        Ok(asked
+            .into_iter()
+            .filter_map(|it| Some((it.0.clone(), *occupied.get(&there(it))?)))
+            .collect())
+    }
+
     /// The task of a partition.
     pub fn task_of(&self, partition: &TopicPartition) -> u32 {
         task_of(partition, self.tasks)

@@ -1,5 +1,6 @@
 //! The thread of one task: one session after another until it drains or is given up, with back-off between them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -88,6 +89,8 @@ pub(super) struct TaskThread {
     pub(super) metrics: TaskMetrics,
     pub(super) account: Account,
     pub(super) health: Health,
+    /// Offsets that the target held when copying began there, though nothing was stored about them.
+    pub(super) unexplained: BTreeMap<TopicPartition, i64>,
     /// Sessions that failed in a row.
     pub(super) failures: u32,
 }
@@ -109,6 +112,7 @@ impl TaskThread {
             metrics,
             account,
             health: Health::default(),
+            unexplained: BTreeMap::new(),
             failures: 0,
         }
     }
