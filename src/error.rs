@@ -292,7 +292,7 @@ impl Code {
                 "T302",
                 "target_record_rejected",
                 PausePartition,
-                "the target refuses this record: compare message.timestamp.* and cleanup.policy of both topics",
+                "the target refuses this record: give the topic there the message.timestamp.* and cleanup.policy of the source's",
             ),
             Code::TargetSettingRefused => (
                 "T303",

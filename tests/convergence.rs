@@ -2,7 +2,7 @@
 //! cannot or must not repair is said.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -517,4 +517,51 @@ fn records_lost_with_a_deleted_target_topic_are_never_passed_over_in_silence() {
         .map(|it| it["next_source_offset"].clone())
         .collect();
     assert_eq!(after, [100], "nothing is copied behind the hole");
+}
+
+#[test]
+fn records_that_the_target_refuses_are_copied_once_its_topics_take_what_the_source_takes() {
+    let Pair { source, target } = pair();
+    let prefix = unique("refused");
+    let (keyed, early) = (format!("{prefix}-keyed"), format!("{prefix}-early"));
+    for (topic, setting) in [
+        (&keyed, ("cleanup.policy", "compact")),
+        (&early, ("message.timestamp.after.max.ms", "1000")),
+    ] {
+        source.create_topic(topic, 1, &[]);
+        target.create_topic(topic, 1, &[setting]);
+    }
+    let without_key = NewRecord {
+        key: None,
+        ..NewRecord::new(&keyed, 0, "", "without a key")
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later");
+    let ahead = NewRecord {
+        timestamp: Some(now.as_millis() as i64 + 1_800_000),
+        ..NewRecord::new(&early, 0, "key", "half an hour too early")
+    };
+    for (topic, record) in [(&keyed, without_key), (&early, ahead)] {
+        let plain = |value: &str| NewRecord::new(topic, 0, "key", value);
+        oracle::produce(
+            &source.bootstrap(),
+            &[plain("before"), record, plain("after")],
+            "none",
+        );
+    }
+    let daemon = daemon(topology(&unique("refused"), &[&format!("{prefix}-.*")], SOON));
+    daemon.wait_for("both partitions wait and say for what", LONG, |status| {
+        [&keyed, &early].iter().all(|topic| {
+            let states = states(status, topic);
+            states.len() == 1 && states[0].0 == "paused" && states[0].1.contains("T302")
+        })
+    });
+    target.alter_topic(&keyed, &[], &["cleanup.policy"]);
+    target.alter_topic(&early, &[], &["message.timestamp.after.max.ms"]);
+    for topic in [&keyed, &early] {
+        wait_until_copied(&daemon, source, topic, LONG);
+        wait_until("all records are committed", LONG, || {
+            3 == oracle::dump(&target.bootstrap(), topic, Isolation::ReadCommitted).len()
+        });
+        assert_same(source, target, topic, topic);
+    }
 }
