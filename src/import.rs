@@ -2,18 +2,19 @@
 //!
 //! A reader (`dedicated`, `strimzi`, `connectors`) turns its form into the same intermediate: clusters and
 //! flows, whose settings point at the keys they were written as. `translate` turns that into the files and
-//! gives every key its verdict. No value of a key that may hold a secret reaches a text.
+//! gives every key its verdict; `java_pattern` knows what Java's expressions are in ours. No value of a key that may hold a secret reaches a text.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::read::NOT_UTF8;
-use crate::config::yaml::{Kind as Yaml, Node};
+use crate::config::read::{NOT_UTF8, short};
+use crate::config::yaml::{Entry, Kind as Yaml, Node};
 use crate::config::{At, Problem, Problems, yaml};
 
 mod connectors;
 mod dedicated;
+mod java_pattern;
 mod properties;
 mod security;
 mod strimzi;
@@ -21,7 +22,7 @@ mod translate;
 mod value;
 mod write;
 
-use properties::Surprise;
+use properties::{Property, Surprise};
 
 #[cfg(test)]
 mod tests;
@@ -52,7 +53,7 @@ pub enum Form {
     Dedicated,
     /// A Strimzi `KafkaMirrorMaker2` resource.
     Strimzi,
-    /// Connectors on a Connect cluster, as JSON.
+    /// Connectors on a Connect cluster: as JSON, as Strimzi's `KafkaConnector`, or as properties.
     Connectors,
 }
 
@@ -62,7 +63,7 @@ impl Form {
         match self {
             Form::Dedicated => "mm2.properties of a dedicated MirrorMaker 2",
             Form::Strimzi => "Strimzi KafkaMirrorMaker2 resource",
-            Form::Connectors => "MirrorMaker 2 connectors as JSON",
+            Form::Connectors => "connectors of MirrorMaker 2 on a Connect cluster",
         }
     }
 }
@@ -183,7 +184,7 @@ fn read_form(content: &[u8], sheet: &mut Sheet) -> Option<Input> {
         // the strings of JSON there is none.
         let tree = yaml::parse(&utf8(sheet)?.replace('\t', " "), &mut sheet.problems)?;
         return match is_resource(&tree) {
-            true => strimzi::read(&tree, sheet),
+            true => resources(&[tree], sheet),
             false => connectors::read(&tree, sheet),
         };
     }
@@ -194,11 +195,101 @@ fn read_form(content: &[u8], sheet: &mut Sheet) -> Option<Input> {
         })
     };
     if begins("kind") && begins("apiVersion") {
-        let tree = yaml::parse(utf8(sheet)?, &mut sheet.problems)?;
-        return strimzi::read(&tree, sheet);
+        let documents = yaml::documents(utf8(sheet)?, &mut sheet.problems)?;
+        return resources(&documents, sheet);
     }
     let properties = properties::parse(content, &mut sheet.problems);
-    dedicated::read(properties, sheet)
+    let keys = sheet.properties(properties);
+    match keys.contains_key("connector.class") {
+        true => connectors::read_properties(keys, sheet),
+        false => dedicated::read(keys, sheet),
+    }
+}
+
+/// What a file of Kubernetes resources holds of MM2: several documents, and lists as `kubectl get` gives them.
+fn resources(documents: &[Node], sheet: &mut Sheet) -> Option<Input> {
+    let mut found: Vec<(&Entry, &[Entry])> = Vec::new();
+    let mut other: Vec<&Entry> = Vec::new();
+    let mut rest: Vec<&Node> = documents.iter().rev().collect();
+    while let Some(node) = rest.pop() {
+        let Yaml::Map(entries) = &node.kind else {
+            continue;
+        };
+        let items = entries
+            .iter()
+            .find(|it| it.key == "items")
+            .map(|it| &it.value.kind);
+        match (entries.iter().find(|it| it.key == "kind"), items) {
+            (Some(kind), Some(Yaml::List(items))) if word(kind).ends_with("List") => {
+                rest.extend(items.iter().rev());
+                other.extend(entries.iter().filter(|it| it.key != "items"));
+            }
+            (Some(kind), _) => found.push((kind, entries)),
+            (None, _) => other.extend(entries),
+        }
+    }
+    let of = |name: &str| {
+        let found = found.iter().filter(move |(kind, _)| word(kind) == name);
+        found.map(|(kind, entries)| (*kind, *entries)).collect::<Vec<_>>()
+    };
+    let (mirrors, connectors) = (of("KafkaMirrorMaker2"), of("KafkaConnector"));
+    let read = match mirrors.is_empty() {
+        true => "KafkaConnector",
+        false => "KafkaMirrorMaker2",
+    };
+    other.extend(
+        found
+            .iter()
+            .filter(|(kind, _)| word(kind) != read)
+            .flat_map(|(_, entries)| *entries),
+    );
+    for entry in other {
+        let id = sheet.add(&entry.key, "", entry.key_at);
+        sheet.gone(id, "of another resource than the one that is read");
+    }
+    match (&mirrors[..], &connectors[..]) {
+        ([(_, entries)], _) => strimzi::read(entries, sheet),
+        ([(first, _), (second, _), ..], _) => {
+            let line = first.key_at.line;
+            sheet
+                .problems
+                .add(second.key_at, "a second KafkaMirrorMaker2")
+                .hint = Some(format!(
+                "the first is on line {line}; give each by itself, for each becomes a topology"
+            ));
+            None
+        }
+        ([], []) => {
+            let kinds: Vec<String> = found
+                .iter()
+                .map(|(kind, _)| format!("`{}`", short(word(kind))))
+                .collect();
+            let at = found.first().map_or(At::START, |(kind, _)| kind.value.at);
+            sheet
+                .problems
+                .add(
+                    at,
+                    format!(
+                        "the kind is {}, not KafkaMirrorMaker2 or KafkaConnector",
+                        kinds.join(", ")
+                    ),
+                )
+                .hint = Some("give a KafkaMirrorMaker2, or the KafkaConnectors of MirrorMaker 2".into());
+            None
+        }
+        ([], _) => {
+            let resources: Vec<&[Entry]> = connectors.iter().map(|(_, entries)| *entries).collect();
+            connectors::read_resources(&resources, sheet)
+        }
+    }
+}
+
+/// The text of a value, if it is one.
+fn word(entry: &Entry) -> &str {
+    match &entry.value.kind {
+        Yaml::Scalar(text) => text,
+        _ => "",
+    }
 }
 
 fn is_resource(tree: &Node) -> bool {
@@ -250,6 +341,8 @@ struct Cluster {
 struct Flow {
     source: String,
     target: String,
+    /// The alias that MM2's connectors have of the source: in the names of copies, and in stored positions.
+    mm2_source: String,
     at: At,
     records: Keys,
     checkpoints: Option<Keys>,
@@ -331,6 +424,23 @@ impl Sheet {
         });
         self.verdicts.push(None);
         self.settings.len() - 1
+    }
+
+    /// The keys of a properties file. Java keeps the last of two equal ones.
+    fn properties(&mut self, properties: Vec<Property>) -> Keys {
+        let mut keys = Keys::new();
+        for Property {
+            key,
+            value,
+            at,
+            surprises,
+        } in properties
+        {
+            let id = self.add(&key, value, at);
+            self.surprises.insert(id, surprises);
+            self.put(&mut keys, &key, id);
+        }
+        keys
     }
 
     fn value(&self, id: Id) -> &str {

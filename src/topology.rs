@@ -17,8 +17,10 @@ mod proof;
 mod tests;
 
 pub use crate::replication_policy::Selection;
+pub(crate) use load::UNWANTED_GROUPS;
 pub use load::load;
 pub(crate) use load::load_from;
+pub(crate) use proof::automaton;
 
 /// One direction between two clusters of one topology: `seoul->busan`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -282,6 +284,8 @@ pub struct MirrorMakerSpec {
     pub mirror_positions: bool,
     /// Name of the source connector.
     pub connector: String,
+    /// The source's alias there, which positions are stored under; `""` in an MM2 that keeps names by an empty one.
+    pub source_alias: String,
     /// `group.id` of the Connect workers.
     pub connect_group: String,
     /// Positions.
@@ -298,6 +302,7 @@ impl MirrorMakerSpec {
         Self {
             mirror_positions: false,
             connector: connect_offsets::SOURCE_CONNECTOR.to_owned(),
+            source_alias: source.to_string(),
             connect_group: format!("{source}-mm2"),
             offsets_topic: connect_offsets::offsets_topic(source),
             configs_topic: format!("mm2-configs.{source}.internal"),

@@ -21,7 +21,7 @@ pub mod state;
 /// What to import.
 #[derive(Debug, Subcommand)]
 pub enum Source {
-    /// MirrorMaker 2's configuration: mm2.properties, a Strimzi KafkaMirrorMaker2 (YAML), or connectors (JSON)
+    /// MirrorMaker 2's configuration: mm2.properties, a Strimzi KafkaMirrorMaker2, or connectors (JSON, KafkaConnector)
     ///
     /// Says for every key whether it carries over, carries over with a difference, or has no equivalent, and
     /// why. Writes config/NAME.yaml and topologies/NAME.yaml below --output-dir; without it nothing is written.

@@ -207,7 +207,7 @@ fn object(table: &[Key]) -> Value {
 fn of_kind(kind: &Kind) -> Value {
     let scalar = json!(["string", "number", "boolean"]);
     match kind {
-        Kind::Text | Kind::Secret => json!({ "type": scalar }),
+        Kind::Text | Kind::AnyText | Kind::Secret => json!({ "type": scalar }),
         Kind::Name { pattern, .. } => or_variable(json!({ "type": "string", "pattern": pattern })),
         Kind::Integer { min, max } => {
             or_variable(json!({ "type": "integer", "minimum": min, "maximum": max }))

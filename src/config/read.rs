@@ -415,7 +415,7 @@ impl Reader<'_> {
         let Some(expanded) = self.expand(text, at) else {
             return Data::Invalid;
         };
-        if expanded.is_empty() {
+        if expanded.is_empty() && !matches!(kind, Kind::AnyText) {
             self.problems.add(at, format!("{what} is empty"));
             return Data::Invalid;
         }
@@ -520,7 +520,7 @@ fn scalar(kind: &Kind, text: &str) -> Result<Data, Expected> {
         hint,
     };
     match kind {
-        Kind::Text => Ok(Data::Text(text.to_owned())),
+        Kind::Text | Kind::AnyText => Ok(Data::Text(text.to_owned())),
         Kind::Secret => Ok(Data::Secret(Secret::new(text))),
         Kind::Name { set, .. } => match text.chars().all(set) {
             true => Ok(Data::Text(text.to_owned())),
@@ -582,7 +582,7 @@ fn scalar(kind: &Kind, text: &str) -> Result<Data, Expected> {
 /// A kind in words, after "must be".
 pub fn describe(kind: &Kind) -> String {
     match kind {
-        Kind::Text | Kind::Secret => "text".into(),
+        Kind::Text | Kind::AnyText | Kind::Secret => "text".into(),
         Kind::Name { rule, .. } => format!("made of {rule}"),
         Kind::Integer { min, max } => format!("an integer from {min} to {max}"),
         Kind::Bytes { min, max } => {
@@ -638,7 +638,7 @@ pub fn anchored(text: &str) -> String {
 }
 
 /// A construct that MM2's (Java's) expressions have and that means nothing or something else here.
-fn java_only(text: &str) -> Option<&'static str> {
+pub(crate) fn java_only(text: &str) -> Option<&'static str> {
     let mut rest = text;
     let mut in_class = false;
     while let Some(c) = rest.chars().next() {

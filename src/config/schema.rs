@@ -27,6 +27,8 @@ pub enum Presence {
 #[derive(Debug)]
 pub enum Kind {
     Text,
+    /// Text that may also be empty, `""`.
+    AnyText,
     /// Text of which every character is in the set; the sentence says so.
     Name {
         set: fn(char) -> bool,
@@ -543,6 +545,12 @@ static MIRROR_MAKER: &[Key] = &[
         Text,
         Optional,
         "Name of the MirrorSourceConnector. Default: MirrorSourceConnector, as in dedicated mode.",
+    ),
+    key(
+        "source_alias",
+        AnyText,
+        Optional,
+        "What it calls the source in stored positions; may be empty. Default: the source's alias here.",
     ),
     key(
         "connect_group",

@@ -60,8 +60,17 @@ struct Mapping {
 
 /// Reads one document. `None` when the file holds no usable document, which is reported.
 pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
+    read(text, false, problems)?.pop()
+}
+
+/// Reads every document. `None` when the file holds none that is usable, which is reported.
+pub fn documents(text: &str, problems: &mut Problems) -> Option<Vec<Node>> {
+    read(text, true, problems)
+}
+
+fn read(text: &str, several: bool, problems: &mut Problems) -> Option<Vec<Node>> {
     let mut open: Vec<Open> = Vec::new();
-    let mut root: Option<Node> = None;
+    let mut roots: Vec<Node> = Vec::new();
     let mut values = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
@@ -86,11 +95,11 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
         };
         let at = position(span);
         let done = match event {
-            Event::DocumentStart(_) if root.is_some() => {
+            Event::DocumentStart(_) if !several && !roots.is_empty() => {
                 problems
                     .add(at, "several documents in one file are not supported")
                     .hint = Some("remove the `---`, or write two files".into());
-                return root;
+                return Some(roots);
             }
             Event::Alias(_) => {
                 problems.add(at, "aliases are not supported").hint = Some("write the value out".into());
@@ -154,7 +163,7 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
             return None;
         }
         match open.last_mut() {
-            None => root = Some(done),
+            None => roots.push(done),
             Some(Open::List(_, items)) => items.push(done),
             Some(Open::Map(_, mapping)) => match mapping.key.take() {
                 None => mapping.key = Some(done),
@@ -162,10 +171,11 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
             },
         }
     }
-    if root.is_none() {
+    if roots.is_empty() {
         problems.add(At::START, "the file is empty");
+        return None;
     }
-    root
+    Some(roots)
 }
 
 impl Mapping {

@@ -35,7 +35,7 @@ impl Mm2Mirror {
     pub fn find(target: &Admin, spec: &FlowSpec) -> Result<Self> {
         Ok(Self {
             connector: spec.mirror_maker.connector.clone(),
-            cluster: spec.id.source.to_string(),
+            cluster: spec.mirror_maker.source_alias.clone(),
             partitions: partitions(target, &spec.mirror_maker.offsets_topic, TIMEOUT)?,
         })
     }
@@ -152,7 +152,7 @@ fn copies<'a>(
                 continue;
             };
             let separator = property("replication.policy.separator").unwrap_or(".");
-            let renamed = || Some(format!("{}{separator}{topic}", spec.id.source));
+            let renamed = || Some(format!("{}{separator}{topic}", spec.mirror_maker.source_alias));
             let class = property("replication.policy.class").and_then(|class| class.rsplit('.').next());
             let theirs = match class {
                 None | Some("DefaultReplicationPolicy") => renamed(),
@@ -248,6 +248,13 @@ mod tests {
             "names that nobody can tell"
         );
         assert!(copies(&BTreeMap::new()).is_some(), "starting");
+        let mut flow = flow.clone();
+        flow.mirror_maker.source_alias = String::new();
+        let mut nameless = configs("orders-eu-1", other, 1);
+        nameless.get_mut("task-m-0").expect("just made")["properties"]["replication.policy.separator"] =
+            json!("");
+        let found = super::copies(&states(&on), &nameless, &flow);
+        assert!(found.is_some(), "names stay by an empty alias and separator");
     }
 
     #[test]

@@ -191,7 +191,7 @@ pub fn read_left(flow: &StoppedFlow<'_>) -> Result<Left> {
         let Some(key) = message.key().and_then(PositionKey::decode) else {
             return;
         };
-        if key.connector != mm2.connector || key.cluster != spec.id.source.as_str() {
+        if key.connector != mm2.connector || key.cluster != mm2.source_alias {
             return;
         }
         match Position::decode(message.payload()) {
@@ -222,7 +222,7 @@ pub fn read_left(flow: &StoppedFlow<'_>) -> Result<Left> {
     });
     absent_is_empty(configs)?;
     // Where it keeps them is MM2's choice: on the source by default.
-    let places = [
+    let mut places = vec![
         (
             &flow.source,
             flow.source_connection,
@@ -236,6 +236,14 @@ pub fn read_left(flow: &StoppedFlow<'_>) -> Result<Left> {
             offset_syncs_topic(&spec.id.source),
         ),
     ];
+    if mm2.source_alias.is_empty() {
+        // It keeps names by empty aliases and an empty separator, which up to 3.0 is not that of internal topics.
+        for topic in ["mm2-offset-syncs..internal", "mm2-offset-syncsinternal"] {
+            let (source, of_source) = (&flow.source, flow.source_connection);
+            places.push((source, of_source, Side::Source, topic.to_owned()));
+            places.push((target, connection, Side::Target, topic.to_owned()));
+        }
+    }
     for (admin, connection, side, topic) in places {
         let read = read_topic(admin, connection, side, &topic, PATIENCE, |message| {
             let sync = message.key().zip(message.payload());

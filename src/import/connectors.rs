@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, is_security};
+use super::{Class, Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, is_security};
 use crate::config::At;
 use crate::config::read::short;
 use crate::config::yaml::{Entry, Kind as Yaml, Node};
@@ -15,14 +15,33 @@ const CONFIG: &[&str] = &[
     "configs",
 ];
 
+/// One connector and where it begins.
 struct Connector {
     at: At,
     keys: Keys,
 }
 
+/// JSON of Connect and of its tools.
 pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
     let mut connectors = Vec::new();
     find(tree, "", sheet, &mut connectors);
+    flows(tree.at, connectors, sheet)
+}
+
+/// Strimzi's `KafkaConnector` resources.
+pub fn read_resources(resources: &[&[Entry]], sheet: &mut Sheet) -> Option<Input> {
+    let connectors: Vec<Connector> = resources.iter().map(|it| resource(it, sheet)).collect();
+    flows(At::START, connectors, sheet)
+}
+
+/// One connector as the standalone Connect takes it.
+pub fn read_properties(keys: Keys, sheet: &mut Sheet) -> Option<Input> {
+    let connector = Connector { at: At::START, keys };
+    flows(At::START, vec![connector], sheet)
+}
+
+/// The flows of the connectors, of which those that belong to one pair of clusters make one.
+fn flows(start: At, connectors: Vec<Connector>, sheet: &mut Sheet) -> Option<Input> {
     let mut input = Input {
         form: Form::Connectors,
         name: None,
@@ -43,6 +62,7 @@ pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
         if let Some(id) = class {
             sheet.carried(id, role.carried());
         }
+        driver_keys(&connector, role, sheet);
         let Some((source, target)) = pair(&connector, sheet) else {
             continue;
         };
@@ -58,7 +78,7 @@ pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
         }
     }
     if !found {
-        sheet.problems.add(tree.at, "there is no connector of MirrorMaker 2 here").hint =
+        sheet.problems.add(start, "there is no connector of MirrorMaker 2 here").hint =
             Some("give a connector's configuration, or an array of them: MirrorSourceConnector, and its MirrorCheckpointConnector and MirrorHeartbeatConnector".into());
         return None;
     }
@@ -71,6 +91,9 @@ pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
         let (checkpoints, heartbeats) = (keys(Role::Checkpoint), keys(Role::Heartbeat));
         match keys(Role::Source) {
             Some((at, records)) => input.flows.push(Flow {
+                mm2_source: records
+                    .get("source.cluster.alias")
+                    .map_or(String::new(), |id| sheet.value(*id).to_owned()),
                 source,
                 target,
                 at,
@@ -90,7 +113,7 @@ pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
     if input.flows.is_empty() && sheet.problems.is_empty() {
         sheet
             .problems
-            .add(tree.at, "there is no MirrorSourceConnector here")
+            .add(start, "there is no MirrorSourceConnector here")
             .hint = Some("put the connectors of a flow into one file, as an array".into());
     }
     Some(input)
@@ -106,9 +129,10 @@ enum Role {
 impl Role {
     fn of(class: &str) -> Option<Self> {
         let name = class.rsplit('.').next().unwrap_or_default();
+        // Connect also takes the name without its last word (`PluginUtils.prunedName`).
         [Role::Source, Role::Checkpoint, Role::Heartbeat]
             .into_iter()
-            .find(|role| role.class() == name)
+            .find(|role| role.class() == name || role.class().strip_suffix("Connector") == Some(name))
     }
 
     fn class(self) -> &'static str {
@@ -212,7 +236,97 @@ fn connector(at: At, entries: &[Entry], path: &str, sheet: &mut Sheet) -> Connec
     Connector { at, keys }
 }
 
-/// The aliases of both clusters.
+/// A `KafkaConnector`.
+fn resource(entries: &[Entry], sheet: &mut Sheet) -> Connector {
+    let mut connector = Connector {
+        at: entries.first().map_or(At::START, |it| it.key_at),
+        keys: Keys::new(),
+    };
+    let add = |entry: &Entry, path: &str, sheet: &mut Sheet| {
+        let value = match &entry.value.kind {
+            Yaml::Scalar(text) => text.trim(),
+            _ => "",
+        };
+        sheet.add(format!("{path}{}", entry.key), value, entry.key_at)
+    };
+    for entry in entries {
+        match (entry.key.as_str(), &entry.value.kind) {
+            ("apiVersion" | "kind", _) => {
+                let id = add(entry, "", sheet);
+                sheet.carried(id, "read as a Strimzi resource");
+            }
+            ("metadata", Yaml::Map(metadata)) => {
+                for entry in metadata {
+                    let id = add(entry, "metadata.", sheet);
+                    match entry.key.as_str() {
+                        "name" => sheet.put(&mut connector.keys, "name", id),
+                        _ => sheet.gone(id, "about the Kubernetes resource itself"),
+                    }
+                }
+            }
+            ("spec", Yaml::Map(spec)) => {
+                for entry in spec {
+                    match (entry.key.as_str(), &entry.value.kind) {
+                        ("config", Yaml::Map(config)) => {
+                            let inner = self::connector(entry.key_at, config, "spec.config.", sheet);
+                            for (key, id) in inner.keys {
+                                sheet.put(&mut connector.keys, &key, id);
+                            }
+                        }
+                        (field, _) => {
+                            let id = add(entry, "spec.", sheet);
+                            match field {
+                                "class" => sheet.put(&mut connector.keys, "connector.class", id),
+                                "tasksMax" => sheet.put(&mut connector.keys, "tasks.max", id),
+                                _ => super::strimzi::handling(entry, id, sheet),
+                            }
+                        }
+                    }
+                }
+            }
+            _ => {
+                let id = add(entry, "", sheet);
+                sheet.gone(id, "about the Kubernetes resource itself");
+            }
+        }
+    }
+    connector
+}
+
+/// Keys of the dedicated driver, which a connector does not read: it does what it would do without them.
+fn driver_keys(connector: &Connector, role: Role, sheet: &mut Sheet) {
+    for (key, id) in &connector.keys {
+        let Some((_, rest)) = key.split_once("->") else {
+            continue;
+        };
+        // An alias may hold dots, and so may a key.
+        let meant = ["topics", "groups"]
+            .into_iter()
+            .find(|it| rest.ends_with(&format!(".{it}")));
+        let off = rest.ends_with(".enabled") && sheet.value(*id).eq_ignore_ascii_case("false");
+        match meant {
+            Some(name)
+                if !connector.keys.contains_key(name) && (name == "topics") == (role == Role::Source) =>
+            {
+                let text = format!(
+                    "a connector does not read it: without `{name}` MirrorMaker 2 takes all {name}, and so does what is written here; call the key `{name}` for these only"
+                );
+                sheet.decide(*id, Class::NoEquivalent, text);
+            }
+            None if off => sheet.decide(
+                *id,
+                Class::NoEquivalent,
+                "a connector does not read it, so MirrorMaker 2 copies, and so does the flow that is written",
+            ),
+            _ => sheet.gone(
+                *id,
+                "a key of the dedicated MirrorMaker 2: a connector does not read it",
+            ),
+        }
+    }
+}
+
+/// The names of both clusters: their aliases, or what they are where an alias is empty.
 fn pair(connector: &Connector, sheet: &mut Sheet) -> Option<(String, String)> {
     let Some(source) = connector.keys.get("source.cluster.alias").copied() else {
         sheet
@@ -235,7 +349,12 @@ fn pair(connector: &Connector, sheet: &mut Sheet) -> Option<(String, String)> {
             "target".to_owned()
         }
     };
-    let source = sheet.value(source).to_owned();
+    let or = |alias: String, otherwise: &str| match alias.is_empty() {
+        true => otherwise.to_owned(),
+        false => alias,
+    };
+    let source = or(sheet.value(source).to_owned(), "source");
+    let target = or(target, "target");
     if source == target {
         sheet
             .problems
@@ -266,7 +385,8 @@ fn connect(
         .expect("just pushed");
     let prefix = format!("{side}.cluster.");
     for (key, id) in connector.keys.clone() {
-        let Some(inner) = key.strip_prefix(&prefix) else {
+        // The alias is of the flow as well.
+        let Some(inner) = key.strip_prefix(&prefix).filter(|it| *it != "alias") else {
             continue;
         };
         cluster_key(cluster, inner, id, sheet);
@@ -276,8 +396,7 @@ fn connect(
 
 /// `source.cluster.*` and `target.cluster.*`: MM2 reads addresses and security from them, nothing else.
 pub fn cluster_key(cluster: &mut Cluster, key: &str, id: Id, sheet: &mut Sheet) {
-    if key == "alias" {
-    } else if key == "bootstrap.servers" {
+    if key == "bootstrap.servers" {
         match cluster.bootstrap {
             None => cluster.bootstrap = Some(id),
             Some(first) => sheet.same(first, id),

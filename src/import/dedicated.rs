@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::properties::Property;
 use super::value::variables;
 use super::{Class, Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, is_security};
 use crate::config::At;
@@ -25,20 +24,7 @@ const STORAGE: &[&str] = &[
     "status.storage.topic",
 ];
 
-pub fn read(properties: Vec<Property>, sheet: &mut Sheet) -> Option<Input> {
-    let mut keys: BTreeMap<String, Id> = BTreeMap::new();
-    for Property {
-        key,
-        value,
-        at,
-        surprises,
-    } in properties
-    {
-        let id = sheet.add(&key, value, at);
-        sheet.surprises.insert(id, surprises);
-        // Java keeps the last of two equal keys.
-        sheet.put(&mut keys, &key, id);
-    }
+pub fn read(keys: Keys, sheet: &mut Sheet) -> Option<Input> {
     let Some(clusters) = keys.get("clusters").copied() else {
         sheet
             .problems
@@ -253,7 +239,10 @@ impl Folded {
                     continue;
                 };
                 keys.remove("enabled");
+                // The driver's own aliases give way (`MirrorMakerConfig.connectorBaseConfig`).
+                let alias = keys.get("source.cluster.alias");
                 flows.push(Flow {
+                    mm2_source: alias.map_or(source.clone(), |id| sheet.value(*id).to_owned()),
                     source: source.clone(),
                     target: target.clone(),
                     at: sheet.at(id),

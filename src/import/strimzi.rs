@@ -7,14 +7,12 @@ use super::{
 };
 use crate::config::At;
 use crate::config::read::short;
-use crate::config::yaml::{Entry, Kind as Yaml, Node};
+use crate::config::yaml::{Entry, Kind as Yaml};
 
 const POD: &str = "about the pods of a Connect cluster; run causeway in a Deployment of its own";
 
-pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
-    let Yaml::Map(root) = &tree.kind else {
-        return None;
-    };
+/// Reads one resource, whose kind is known to be right.
+pub fn read(root: &[Entry], sheet: &mut Sheet) -> Option<Input> {
     let mut reader = Reader {
         sheet,
         clusters: Vec::new(),
@@ -22,24 +20,11 @@ pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
     };
     let mut name = None;
     let mut spec = None;
-    let mut kind = false;
     for entry in root {
         match (entry.key.as_str(), &entry.value.kind) {
-            ("apiVersion", _) => {
+            ("apiVersion" | "kind", _) => {
                 let id = reader.leaf(entry, "");
                 reader.sheet.carried(id, "read as a Strimzi resource");
-            }
-            ("kind", Yaml::Scalar(word)) => {
-                let id = reader.leaf(entry, "");
-                reader.sheet.carried(id, "read as a Strimzi resource");
-                kind = word == "KafkaMirrorMaker2";
-                if !kind {
-                    let problem = reader.sheet.problems.add(
-                        entry.value.at,
-                        format!("the kind is `{}`, not KafkaMirrorMaker2", short(word)),
-                    );
-                    problem.hint = Some("give the KafkaMirrorMaker2 resource alone".into());
-                }
             }
             ("metadata", Yaml::Map(metadata)) => {
                 for entry in metadata {
@@ -59,11 +44,11 @@ pub fn read(tree: &Node, sheet: &mut Sheet) -> Option<Input> {
             }
         }
     }
-    if !kind {
-        return None;
-    }
     let Some((at, spec)) = spec else {
-        reader.sheet.problems.add(At::START, "`spec` is missing");
+        reader.sheet.problems.add(
+            root.first().map_or(At::START, |it| it.key_at),
+            "`spec` is missing",
+        );
         return None;
     };
     let flows = reader.spec(at, spec);
@@ -271,6 +256,7 @@ impl Reader<'_> {
 
     fn mirror(&mut self, at: At, entries: &[Entry], path: &str) -> Option<Flow> {
         let (mut source, mut target) = (None, self.worker.clone());
+        let mut target_id = None;
         let (mut records, mut checkpoints, mut heartbeats) = (None, None, None);
         let mut patterns = Vec::new();
         for entry in entries {
@@ -278,6 +264,9 @@ impl Reader<'_> {
                 ("sourceCluster" | "targetCluster", Yaml::Scalar(alias)) => {
                     let id = self.leaf(entry, path);
                     self.sheet.carried(id, "→ a flow of the topology");
+                    if entry.key == "targetCluster" {
+                        target_id = Some(id);
+                    }
                     if !self.clusters.iter().any(|it| it.alias == *alias) {
                         let known: Vec<&str> = self.clusters.iter().map(|it| it.alias.as_str()).collect();
                         let hint = format!("`clusters` names {}", short(&known.join(", ")));
@@ -327,6 +316,16 @@ impl Reader<'_> {
                 .add(at, "a mirror needs two different clusters");
             return None;
         }
+        if let (Some(id), Some(worker)) = (target_id, &self.worker)
+            && *worker != target
+        {
+            let text = format!(
+                "Kafka Connect runs at `{0}` and writes to no other cluster, so this mirror cannot have filled `{1}`, and its records are on `{0}` if anywhere; causeway's flow does write to `{1}`",
+                short(worker),
+                short(&target)
+            );
+            self.sheet.decide(id, Class::Different, text);
+        }
         // The operator writes the patterns over what the connectors' own `config` says.
         for (key, id) in patterns {
             let connectors = [
@@ -350,6 +349,7 @@ impl Reader<'_> {
             return None;
         };
         Some(Flow {
+            mm2_source: source.clone(),
             source,
             target,
             at,
@@ -393,30 +393,28 @@ impl Reader<'_> {
                     let id = self.leaf(entry, &path);
                     self.sheet.put(&mut keys, "tasks.max", id);
                 }
-                ("state" | "pause", Yaml::Scalar(word)) => {
-                    let running = ["running", "false"].contains(&word.as_str());
-                    let id = self.leaf(entry, &path);
-                    match running {
-                        true => self.sheet.carried(id, "causeway runs every flow of its files"),
-                        false => self.sheet.decide(
-                            id,
-                            Class::NoEquivalent,
-                            "causeway runs every flow of its files; start it when this connector should run",
-                        ),
-                    }
-                }
-                ("autoRestart", _) => {
-                    let id = self.leaf(entry, &path);
-                    self.sheet
-                        .gone(id, "a task of causeway always starts again, with back-off");
-                }
                 _ => {
                     let id = self.leaf(entry, &path);
-                    self.sheet
-                        .gone(id, "about the operator's handling of the connector");
+                    handling(entry, id, self.sheet);
                 }
             }
         }
         keys
+    }
+}
+
+/// What the operator does with a connector, of either kind of resource.
+pub fn handling(entry: &Entry, id: Id, sheet: &mut Sheet) {
+    match (entry.key.as_str(), &entry.value.kind) {
+        ("state" | "pause", Yaml::Scalar(word)) if ["running", "false"].contains(&word.as_str()) => {
+            sheet.carried(id, "causeway runs every flow of its files");
+        }
+        ("state" | "pause", Yaml::Scalar(_)) => sheet.decide(
+            id,
+            Class::NoEquivalent,
+            "causeway runs every flow of its files; start it when this connector should run",
+        ),
+        ("autoRestart", _) => sheet.gone(id, "a task of causeway always starts again, with back-off"),
+        _ => sheet.gone(id, "about the operator's handling of the connector"),
     }
 }

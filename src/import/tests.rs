@@ -120,7 +120,7 @@ fn mistakes_are_shown_with_their_places() {
         ),
         (
             "apiVersion: kafka.strimzi.io/v1beta2\nkind: Kafka\n",
-            "2:7: the kind is `Kafka`, not KafkaMirrorMaker2",
+            "2:7: the kind is `Kafka`, not KafkaMirrorMaker2 or KafkaConnector",
         ),
         (
             "apiVersion: x\nkind: KafkaMirrorMaker2\n",
@@ -317,6 +317,319 @@ fn a_backslash_that_the_format_takes_away_is_said() {
     );
 }
 
+/// Include and exclude of topics, then of groups, of the first flow.
+fn selections(import: &Import) -> [String; 2] {
+    let (_, topologies) = load(import).unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+    let flow = &topologies[0].flows[0];
+    [&flow.topics, &flow.groups].map(|it| {
+        let texts = |list: &[(String, regex::Regex)]| {
+            let texts: Vec<&str> = list.iter().map(|(text, _)| text.as_str()).collect();
+            texts.join(" ")
+        };
+        format!("{} but {}", texts(&it.include), texts(&it.exclude))
+    })
+}
+
+#[test]
+fn look_ahead_is_written_as_exclude_where_that_selects_the_same() {
+    let import = run(&format!(
+        "{PAIR}a->b.topics = ^(?!__.*$).*\na->b.topics.exclude = (?i).*-TMP$, new\\.stage.*\na->b.groups = billing.*|camunda.*, (?!dev-).*\n"
+    ))
+    .unwrap();
+    assert_eq!(
+        selections(&import),
+        [
+            ".* but (?i).*-TMP$ (?i)new.stage.*",
+            "billing.*|camunda.* .* but dev-.* console-consumer-.* connect-.* __.*"
+        ]
+    );
+    assert!(import.items.iter().all(|it| !it.decide), "{:?}", import.items);
+    let topics = item(&import, "a->b.topics");
+    assert_eq!(topics.at.map(|at| at.line), Some(5));
+    for says in [
+        "look-ahead exists in Java only",
+        "`^(?!__.*$).*`",
+        "`__.*` is left out anyway",
+    ] {
+        assert!(topics.text.contains(says), "{topics:?}");
+    }
+    let text = "apiVersion: x\nkind: KafkaMirrorMaker2\nspec:\n  connectCluster: b\n  clusters: [{alias: a, bootstrapServers: \"a:1\"}, {alias: b, bootstrapServers: \"b:1\"}]\n  mirrors:\n  - sourceCluster: a\n    targetCluster: b\n    sourceConnector: {}\n    checkpointConnector: {}\n    topicsPattern: \"^(?!mm2|strimzi|connect-|__).*\"\n    groupsPattern: \"^(?!connect-).*\"\n";
+    let import = run(text).unwrap();
+    assert_eq!(
+        selections(&import),
+        [
+            ".* but .*\\.replica mm2.* strimzi.* connect-.*",
+            ".* but console-consumer-.* connect-.* __.*"
+        ]
+    );
+    // The backslash is gone in Java, too; with it the prefix does what the look-ahead was for.
+    let circle = |ahead: &str| {
+        run(&format!(
+            "{PAIR}b->a.enabled=true\na->b.topics = {ahead}\nb->a.topics = x.*\n"
+        ))
+        .unwrap()
+    };
+    let import = circle("(?!b\\.).*");
+    assert_eq!(selections(&import)[0], ".* but .*\\.replica b..*");
+    let text = &item(&import, "a->b.topics").text;
+    assert!(
+        text.contains("single backslash") && text.contains("their prefix says where"),
+        "{text}"
+    );
+    assert_eq!(selections(&circle("(?!b\\\\.).*"))[0], ".* but .*\\.replica");
+    // Excluding all but some is including these.
+    let import = run(&format!("{PAIR}topics.exclude = (?!orders|stock).*, .*-tmp\n")).unwrap();
+    assert_eq!(selections(&import)[0], "orders.* stock.* but .*-tmp");
+}
+
+#[test]
+fn look_ahead_that_cannot_be_written_is_named_with_key_and_pattern() {
+    for (line, pattern) in [
+        ("topics = .*(?!-tmp).*", ".*(?!-tmp).*"),
+        ("topics = orders.*, (?!orders-old).*", "(?!orders-old).*"),
+        (
+            "topics = orders.*\ntopics.exclude = (?!orders-old).*",
+            "(?!orders-old).*",
+        ),
+        ("groups = (a|b)(?!c).*", "(a|b)(?!c).*"),
+    ] {
+        let result = run(&format!("{PAIR}{line}\n"));
+        let text = match &result {
+            Ok(import) => {
+                let mut decide = import.items.iter().filter(|it| it.decide);
+                decide.next().expect("something to decide").text.clone()
+            }
+            Err(problems) => shown(problems),
+        };
+        assert!(
+            text.contains("look-ahead exists in Java only") && text.contains(pattern),
+            "{line}: {text}"
+        );
+        assert!(
+            result.is_ok() || text.contains(":5:1: `topics`: "),
+            "{line}: {text}"
+        );
+        assert!(!text.contains("no flow is left"), "{text}");
+    }
+}
+
+#[test]
+fn an_empty_separator_keeps_names_where_the_alias_is_empty_too() {
+    let secret = "a.security.protocol = SASL_SSL\na.sasl.mechanism = PLAIN\na.sasl.jaas.config = x.PlainLoginModule required username=\"$ConnectionString\" password=\"Endpoint=sb://x/;Key=SECRET=\";\n";
+    let trick = "replication.policy.separator =\nsource.cluster.alias =\ntarget.cluster.alias =\n";
+    let import = run(&format!("{PAIR}{secret}{trick}")).unwrap();
+    let (config, topologies) = load(&import).unwrap();
+    let flow = &topologies[0].flows[0];
+    assert_eq!(flow.replication_policy.as_str(), "identity");
+    assert_eq!(flow.mirror_maker.source_alias, "");
+    assert_eq!(flow.mirror_maker.offsets_topic, "mm2-offsets.a.internal");
+    assert!(import.config.contains("$ConnectionString"), "{}", import.config);
+    assert_eq!(config.clusters.len(), 2);
+    assert!(import.items.iter().all(|it| !it.decide), "{:?}", import.items);
+    for (key, says) in [
+        ("replication.policy.separator", "replication_policy: identity"),
+        ("source.cluster.alias", "mirror_maker.source_alias"),
+        ("target.cluster.alias", "offset syncs"),
+    ] {
+        assert!(item(&import, key).text.contains(says), "{:?}", item(&import, key));
+    }
+    assert!(!seen(&Ok(import)).contains("SECRET"));
+
+    // Either alone gives names that causeway has no word for.
+    for (lines, key, says) in [
+        (
+            "replication.policy.separator =\n",
+            "replication.policy.separator",
+            "`aorders` would be `a.orders`",
+        ),
+        (
+            "replication.policy.separator = _\n",
+            "replication.policy.separator",
+            "`a_orders` would be `a.orders`",
+        ),
+        ("source.cluster.alias =\n", "source.cluster.alias", "`.orders`"),
+        (
+            "a->b.source.cluster.alias = prod\n",
+            "a->b.source.cluster.alias",
+            "`prod.orders`",
+        ),
+    ] {
+        let import = run(&format!("{PAIR}{lines}")).unwrap();
+        let item = item(&import, key);
+        assert!(item.decide && item.text.contains(says), "{item:?}");
+        assert!(
+            import.topology.contains("replication_policy: default"),
+            "{}",
+            import.topology
+        );
+    }
+    // In a circle names that stay need the origin.
+    let import = run(&format!("{PAIR}b->a.enabled=true\n{trick}")).unwrap();
+    assert!(
+        import.topology.contains("provenance: header"),
+        "{}",
+        import.topology
+    );
+    // Connectors have no names of clusters beside their aliases.
+    let import = run(r#"{"connector.class": "MirrorSourceConnector", "source.cluster.alias": "", "target.cluster.alias": "",
+        "replication.policy.separator": "", "source.cluster.bootstrap.servers": "a:1", "target.cluster.bootstrap.servers": "b:1"}"#)
+    .unwrap();
+    assert_eq!(import.summary, "active-standby: source->target");
+    assert!(
+        import.topology.contains("replication_policy: identity")
+            && import.topology.contains("source_alias: \"\""),
+        "{}",
+        import.topology
+    );
+}
+
+#[test]
+fn strimzi_writes_its_aliases_over_empty_ones() {
+    let text = "apiVersion: x\nkind: KafkaMirrorMaker2\nspec:\n  connectCluster: site-2\n  clusters: [{alias: site-1, bootstrapServers: \"a:1\"}, {alias: site-2, bootstrapServers: \"b:1\"}]\n  mirrors:\n  - sourceCluster: site-1\n    targetCluster: site-2\n    sourceConnector:\n      config: {replication.policy.separator: \"\", source.cluster.alias: \"\", target.cluster.alias: \"\"}\n    checkpointConnector:\n      config: {replication.policy.separator: \"\"}\n    topicsPattern: \"X_Y_.*\"\n    topicsBlacklistPattern: \".*_old\"\n";
+    let import = run(text).unwrap();
+    let of = |key: &str| item(&import, &format!("spec.mirrors[0].sourceConnector.config.{key}"));
+    let separator = of("replication.policy.separator");
+    assert!(
+        separator.decide && separator.text.contains("`site-1orders`"),
+        "{separator:?}"
+    );
+    assert!(
+        separator
+            .text
+            .contains("Strimzi writes its aliases over empty ones"),
+        "{separator:?}"
+    );
+    assert!(
+        of("source.cluster.alias")
+            .text
+            .contains("Strimzi writes `site-1` over it")
+    );
+    assert!(
+        import.topology.contains("exclude: [\".*_old\"]") && !import.topology.contains("source_alias"),
+        "{}",
+        import.topology
+    );
+}
+
+#[test]
+fn a_mirror_to_another_cluster_than_connects_own_must_be_decided() {
+    let text = "apiVersion: x\nkind: KafkaMirrorMaker2\nspec:\n  connectCluster: b\n  clusters: [{alias: a, bootstrapServers: \"a:1\"}, {alias: b, bootstrapServers: \"b:1\"}]\n  mirrors:\n  - {sourceCluster: a, targetCluster: b, sourceConnector: {}}\n  - {sourceCluster: b, targetCluster: a, sourceConnector: {}}\n";
+    let import = run(text).unwrap();
+    let decide: Vec<&Item> = import.items.iter().filter(|it| it.decide).collect();
+    assert_eq!(decide.len(), 1, "{decide:?}");
+    assert_eq!(decide[0].key, "spec.mirrors[1].targetCluster");
+    assert!(
+        decide[0].text.contains("runs at `b`") && decide[0].text.contains("cannot have filled `a`"),
+        "{decide:?}"
+    );
+}
+
+#[test]
+fn a_key_of_the_driver_inside_a_connector_comes_first() {
+    let text = r#"{"name": "x", "config": {
+        "connector.class": "MirrorSource", "clusters": "a,b", "source.cluster.alias": "a", "target.cluster.alias": "b",
+        "source.cluster.bootstrap.servers": "a:1", "target.cluster.bootstrap.servers": "b:1",
+        "a->b.enabled": "true",
+        "a->b.topics": "invoices",
+        "a->b.groups": "billing"}}"#;
+    let import = run(text).unwrap();
+    let first = import.items.iter().find(|it| it.decide).unwrap();
+    assert_eq!(first.key, "config.a->b.topics");
+    assert!(
+        first
+            .text
+            .contains("without `topics` MirrorMaker 2 takes all topics"),
+        "{first:?}"
+    );
+    assert_eq!(selections(&import)[0].split(' ').next(), Some(".*"));
+    // With topics of its own the connector copies these.
+    let import = run(&text.replace("\"clusters\": \"a,b\"", "\"topics\": \"orders\"")).unwrap();
+    assert!(!item(&import, "config.a->b.topics").decide);
+    assert_eq!(selections(&import)[0].split(' ').next(), Some("orders"));
+}
+
+const CONNECTOR: &str = "apiVersion: kafka.strimzi.io/v1beta2\nkind: KafkaConnector\nmetadata:\n  name: east-to-west\n  labels: {strimzi.io/cluster: connect-west}\nspec:\n  class: org.apache.kafka.connect.mirror.MirrorSourceConnector\n  tasksMax: 3\n  pause: true\n  config:\n    source.cluster.alias: east\n    target.cluster.alias: west\n    source.cluster.bootstrap.servers: east:1\n    target.cluster.bootstrap.servers: west:1\n    topics: \"payments\\\\..*,audit\\\\..*\"\n";
+
+#[test]
+fn connector_resources_are_read_like_json() {
+    let import = run(CONNECTOR).unwrap();
+    assert_eq!(import.summary, "active-standby: east->west");
+    assert!(
+        selections(&import)[0].starts_with("payments\\..* audit\\..* but"),
+        "{:?}",
+        selections(&import)
+    );
+    let (_, topologies) = load(&import).unwrap();
+    assert_eq!(topologies[0].flows[0].tasks, 3);
+    assert_eq!(topologies[0].flows[0].mirror_maker.connector, "east-to-west");
+    assert!(item(&import, "spec.pause").decide);
+    assert_eq!(item(&import, "spec.class").class, Class::Carried);
+    // The connectors of one flow, as documents and as a list.
+    let checkpoints = CONNECTOR
+        .replace("MirrorSource", "MirrorCheckpoint")
+        .replace("name: east", "name: c-east");
+    let import = run(&format!("{CONNECTOR}---\n{checkpoints}")).unwrap();
+    assert!(
+        import.topology.contains("checkpoints: true"),
+        "{}",
+        import.topology
+    );
+    let indented = |text: &str| {
+        text.lines()
+            .map(|line| format!("  {line}\n"))
+            .collect::<String>()
+            .replacen("  ", "- ", 1)
+    };
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n{}{}",
+        indented(CONNECTOR),
+        indented(&checkpoints)
+    );
+    assert!(run(&list).unwrap().topology.contains("checkpoints: true"));
+    // Standalone Connect has them as properties.
+    let text = "name=x\nconnector.class=MirrorSource\nsource.cluster.alias=a\ntarget.cluster.alias=b\nsource.cluster.bootstrap.servers=a:1\ntarget.cluster.bootstrap.servers=b:1 # b\n";
+    assert!(shown(&run(text).unwrap_err()).contains("6:1: the addresses"));
+    assert_eq!(
+        run(&text.replace(" # b", "")).unwrap().summary,
+        "active-standby: a->b"
+    );
+}
+
+#[test]
+fn the_one_mirror_is_found_among_other_resources() {
+    let mirror = "kind: KafkaMirrorMaker2\napiVersion: x\nmetadata: {name: dr}\nspec:\n  connectCluster: b\n  clusters: [{alias: a, bootstrapServers: \"a:1\"}, {alias: b, bootstrapServers: \"b:1\"}]\n  mirrors:\n  - {sourceCluster: a, targetCluster: b, sourceConnector: {}}\n";
+    let other = "kind: Kafka\napiVersion: x\nspec: {kafka: {config: {SECRET: SECRET}}}\n";
+    let indented = mirror
+        .lines()
+        .map(|line| format!("  {line}\n"))
+        .collect::<String>()
+        .replacen("  ", "- ", 1);
+    for text in [
+        format!("---\n{other}---\n# none\n---\n{mirror}"),
+        format!("{mirror}---\n{other}"),
+        format!("apiVersion: v1\nkind: List\nitems:\n{indented}  status: {{conditions: []}}\nmetadata: {{resourceVersion: \"\"}}\n"),
+        r#"{"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "x", "kind": "KafkaMirrorMaker2", "metadata": {"name": "dr"}, "spec": {"connectCluster": "b",
+            "clusters": [{"alias": "a", "bootstrapServers": "a:1"}, {"alias": "b", "bootstrapServers": "b:1"}],
+            "mirrors": [{"sourceCluster": "a", "targetCluster": "b", "sourceConnector": {}}]}}]}"#.to_owned(),
+    ] {
+        let import = run(&text).unwrap_or_else(|it| panic!("{text}\n{}", shown(&it)));
+        assert_eq!((import.name.as_str(), import.summary.as_str()), ("dr", "active-standby: a->b"));
+        load(&import).unwrap();
+        assert!(import.items.iter().all(|it| !it.decide), "{:?}", import.items);
+        assert!(!seen(&Ok(import)).contains("SECRET"));
+    }
+    let two = refused(format!("{mirror}---\n{mirror}").as_bytes());
+    assert!(
+        two.contains("f:10:1: a second KafkaMirrorMaker2") && two.contains("line 1"),
+        "{two}"
+    );
+    let none = refused(format!("{other}---\n{other}").as_bytes());
+    assert!(
+        none.contains("f:1:7: the kind is `Kafka`, `Kafka`, not"),
+        "{none}"
+    );
+}
+
 #[test]
 fn what_would_change_names_or_data_must_be_decided() {
     for (line, key) in [
@@ -331,7 +644,7 @@ fn what_would_change_names_or_data_must_be_decided() {
             "value.converter=org.apache.kafka.connect.json.JsonConverter",
             "value.converter",
         ),
-        ("topics=orders,(?!test).*", "topics"),
+        ("topics=orders,.*(?!test).*", "topics"),
         ("topics.exclude=a{1,3}", "topics.exclude"),
         (
             "a.sasl.login.callback.handler.class=com.example.Mine\na.security.protocol=SASL_SSL\na.sasl.mechanism=OAUTHBEARER",
@@ -477,6 +790,10 @@ fn places(import: &Import) -> Vec<String> {
     let flows = topologies[0].flows.iter().map(|flow| {
         let it = &flow.mirror_maker;
         assert!(!it.mirror_positions);
+        assert_eq!(
+            it.source_alias,
+            flow.id.source.as_str().replace("us-east", "us.east")
+        );
         format!(
             "{} {} {} {} {} {}",
             flow.id, it.connector, it.connect_group, it.offsets_topic, it.configs_topic, it.status_topic
@@ -670,11 +987,15 @@ const KEYS: &[(&str, &[&str])] = &[
             "orders.*, payments",
             "a{1,3}",
             "(?!x).*",
+            ".*(?!x).*",
             "",
             "a\\\\.b,$$x,${env:T}",
         ],
     ),
-    ("topics.exclude", &["__.*", ".*-test,x", "", "(?<=x)"]),
+    (
+        "topics.exclude",
+        &["__.*", ".*-test,x", "", "(?<=x)", "(?!orders).*"],
+    ),
     ("topics.blacklist", &["x"]),
     ("groups", &["", "shop-.*", "(?!x)"]),
     ("groups.exclude", &["", "test-.*"]),
@@ -689,6 +1010,8 @@ const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("replication.policy.separator", &[".", "_", ""]),
+    ("source.cluster.alias", &["", "x"]),
+    ("target.cluster.alias", &["", "x"]),
     ("refresh.topics.enabled", &["true", "FALSE"]),
     ("refresh.topics.interval.seconds", &["0", "1", "86400"]),
     ("sync.topic.configs.enabled", &["true", "false"]),

@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::java_pattern::{Branch, branches, overlap, with_flags_of_earlier};
 use super::value::is_dynamic;
 use super::write::{self, Settings};
 use super::{Class, Cluster, Flow, Form, Holds, Id, Import, Input, Item, Keys, Sheet, is_security, security};
-use crate::config::read::{pattern, short};
+use crate::config::read::{java_only, pattern, short};
 use crate::config::schema::{ALIAS, Kind};
 use crate::config::value::{servers, show_duration};
 use crate::config::{At, takes_property};
 use crate::config_sync::plan::EXCLUDED;
 use crate::kafka::ClusterAlias;
 use crate::kafka::client::{JavaClient, OWNED, from_java};
-use crate::topology::MirrorMakerSpec;
+use crate::topology::{MirrorMakerSpec, UNWANTED_GROUPS};
 
 /// Why settings of Connect's workers are gone.
 pub const WORKER_GONE: &str =
@@ -120,6 +121,23 @@ pub fn translate(input: Input, sheet: &mut Sheet) -> Option<Import> {
     })
 }
 
+/// Expressions within a sentence.
+fn listed(items: &[&String]) -> String {
+    let items: Vec<&str> = items.iter().map(|it| it.as_str()).collect();
+    items.join("`, `")
+}
+
+/// A list of expressions as our files hold it.
+fn expressions(items: &[String]) -> String {
+    let mut once: Vec<String> = Vec::new();
+    for item in items.iter().map(|it| super::value::literal(it)) {
+        if !once.contains(&item) {
+            once.push(item);
+        }
+    }
+    write::list(&once)
+}
+
 /// Nothing can be written. What would have had to be decided is what is in the way, so it is shown in its places.
 fn nothing_left(input: &Input, sheet: &mut Sheet) {
     let decide: Vec<Item> = sheet.items().into_iter().filter(|it| it.decide).collect();
@@ -147,7 +165,7 @@ fn nothing_left(input: &Input, sheet: &mut Sheet) {
 
 fn one_line(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if write::is_unprintable(c) { ' ' } else { c })
         .collect()
 }
 
@@ -181,7 +199,7 @@ fn names(clusters: &[Cluster], sheet: &mut Sheet) -> Vec<Named> {
             && let Some(id) = cluster.bootstrap
         {
             let text = format!(
-                "causeway's aliases are letters, digits, `_` and `-`: `{}` is written as `{name}`, so topics that MirrorMaker 2 called `{0}.…` get another name, and `causeway import mm2-state` does not find the positions that it stored under `{0}`",
+                "causeway's aliases are letters, digits, `_` and `-`: `{}` is written as `{name}`, so topics that MirrorMaker 2 called `{0}.…` get another name",
                 short(alias)
             );
             sheet.decide(id, Class::Different, text);
@@ -255,8 +273,8 @@ impl Translator<'_> {
             }
         }
         let mut settings = Settings::new();
-        let copies = self.topics(&flow.records, &mut settings);
-        self.naming(&flow.records, &mut settings);
+        let copies = self.topics(flow, &mut settings);
+        self.naming(flow, &mut settings);
         self.tasks(&flow.records, &mut settings);
         self.config_sync(&flow.records, &mut settings);
         self.clients(flow, &mut settings);
@@ -277,26 +295,167 @@ impl Translator<'_> {
         settings.insert((section, key), value.into());
     }
 
-    /// The expressions of a list that causeway can read. The others are shown.
+    /// The expressions of a list of settings that causeway can read. The others are shown.
     fn patterns(&mut self, id: Id, items: Vec<String>, what: &str) -> Vec<String> {
         let mut good = Vec::new();
         for item in items {
             match pattern(&item) {
                 Ok(_) => good.push(super::value::literal(&item)),
-                Err(why) => {
-                    let text = format!(
-                        "`{}` is left out, {what}: {why} (MirrorMaker 2 splits at every comma)",
-                        short(&item)
-                    );
-                    self.sheet.decide(id, Class::NoEquivalent, text);
-                }
+                Err(why) => self.left_out(id, &item, what, &why),
             }
         }
         good
     }
 
-    fn topics(&mut self, keys: &Keys, settings: &mut Settings) -> bool {
-        let include = match self.sheet.list(keys, "topics") {
+    fn left_out(&mut self, id: Id, item: &str, what: &str, why: &str) {
+        let comma = match java_only(item) {
+            Some(_) => "",
+            None => " (MirrorMaker 2 splits at every comma)",
+        };
+        let text = format!("`{}` is left out, {what}: {why}{comma}", short(item));
+        self.sheet.decide(id, Class::NoEquivalent, text);
+    }
+
+    /// The items of a list, each taken apart, with the flags that count for it.
+    fn taken_apart(&mut self, id: Id, items: Vec<String>) -> Vec<(String, Result<Vec<Branch>, String>)> {
+        let with_flags = with_flags_of_earlier(items.clone());
+        let mut taken = Vec::new();
+        for (item, with_flags) in items.into_iter().zip(with_flags) {
+            if item.starts_with(['"', '\'']) {
+                let text = format!(
+                    "the quotes of `{}` belong to the expression, and no name has them: it selects nothing",
+                    short(&item)
+                );
+                self.sheet.decide(id, Class::Different, text);
+            }
+            if item != with_flags {
+                let text = format!(
+                    "`{}` is written as `{}`: MirrorMaker 2 joins the items, so the flags of one count for those behind it",
+                    short(&item),
+                    short(&with_flags)
+                );
+                self.sheet.carried(id, text);
+            }
+            let branches = branches(&with_flags);
+            taken.push((with_flags, branches));
+        }
+        taken
+    }
+
+    /// The expressions of a list that selects, and what to exclude besides, where that selects the same names.
+    /// `anyway` knows what is excluded whatever the list says. Items that cannot be written are shown.
+    fn included(
+        &mut self,
+        id: Id,
+        items: Vec<String>,
+        what: &str,
+        anyway: &dyn Fn(&str) -> bool,
+    ) -> (Vec<String>, Vec<String>) {
+        let taken = self.taken_apart(id, items);
+        let all: Vec<&Branch> = taken.iter().flat_map(|(_, it)| it.iter().flatten()).collect();
+        let (mut include, mut exclude) = (Vec::new(), Vec::new());
+        for (item, branches) in &taken {
+            let branches = match branches {
+                Ok(branches) => branches,
+                Err(why) => {
+                    self.left_out(id, item, what, why);
+                    continue;
+                }
+            };
+            let all_out = branches.iter().flat_map(|it| &it.exclude);
+            let (anyway, own): (Vec<&String>, Vec<&String>) = all_out.partition(|it| anyway(it));
+            // An exclude counts for the whole list.
+            let takes_more = own.iter().any(|out| {
+                let mut others = all.iter().filter(|it| !it.exclude.contains(*out));
+                others.any(|it| overlap(out, &it.include))
+            });
+            let construct = java_only(item).unwrap_or_default();
+            if takes_more {
+                let why = format!(
+                    "{construct} exists in Java only, and `exclude` would take names from the rest of the list too"
+                );
+                self.left_out(id, item, what, &why);
+                continue;
+            }
+            let written: Vec<&String> = branches.iter().map(|it| &it.include).collect();
+            if !construct.is_empty() {
+                let mut text = format!(
+                    "{construct} exists in Java only: `{}` is written as `{}`",
+                    short(item),
+                    listed(&written)
+                );
+                if !own.is_empty() {
+                    text += &format!(" and exclude `{}`", listed(&own));
+                }
+                if !anyway.is_empty() {
+                    text += &format!("; `{}` is left out anyway", listed(&anyway));
+                }
+                self.sheet.carried(id, one_line(&text));
+            }
+            include.extend(written.into_iter().cloned());
+            exclude.extend(own.into_iter().cloned());
+        }
+        (include, exclude)
+    }
+
+    /// The expressions of a list that excludes. One that excludes all but some names narrows an `include` of `.*`.
+    fn excluded(&mut self, id: Id, items: Vec<String>, what: &str, include: &mut Vec<String>) -> Vec<String> {
+        let mut exclude = Vec::new();
+        for (item, branches) in self.taken_apart(id, items) {
+            let construct = java_only(&item).unwrap_or_default();
+            match branches {
+                Err(why) => self.left_out(id, &item, what, &why),
+                Ok(branches) if branches.iter().all(|it| it.exclude.is_empty()) => {
+                    exclude.extend(branches.into_iter().map(|it| it.include));
+                }
+                Ok(branches) => match &branches[..] {
+                    [
+                        Branch {
+                            include: all,
+                            exclude: but,
+                        },
+                    ] if all.trim_start_matches("(?i)") == ".*" && *include == [".*"] => {
+                        include.clone_from(but);
+                        let text = format!(
+                            "{construct} exists in Java only: `{}` excludes all but `{}`, which is written to include",
+                            short(&item),
+                            listed(&but.iter().collect::<Vec<_>>())
+                        );
+                        self.sheet.carried(id, one_line(&text));
+                    }
+                    _ => {
+                        let why = format!(
+                            "{construct} exists in Java only; say in the include list what is to be left"
+                        );
+                        self.left_out(id, &item, what, &why);
+                    }
+                },
+            }
+        }
+        exclude
+    }
+
+    /// Names that causeway leaves out by themselves: internal ones, and with prefixes those that come from the target.
+    fn never_copied(&self, flow: &Flow) -> impl Fn(&str) -> bool + use<> {
+        let from_target =
+            (self.policy(flow) == "default").then(|| format!("{}\\.", regex::escape(&flow.target)));
+        move |exclude| {
+            let internal = exclude.starts_with("__")
+                || BUILT_IN.contains(&exclude)
+                || ["\\.internal", "-internal"]
+                    .iter()
+                    .any(|it| exclude.ends_with(it));
+            internal
+                || from_target
+                    .as_ref()
+                    .is_some_and(|it| exclude.starts_with(it.as_str()))
+        }
+    }
+
+    fn topics(&mut self, flow: &Flow, settings: &mut Settings) -> bool {
+        let keys = &flow.records;
+        let anyway = self.never_copied(flow);
+        let (mut include, besides) = match self.sheet.list(keys, "topics") {
             Some((id, items)) if items.is_empty() => {
                 self.sheet.decide(
                     id,
@@ -306,7 +465,7 @@ impl Translator<'_> {
                 return false;
             }
             Some((id, items)) => {
-                let good = self.patterns(id, items, "so its topics are not copied");
+                let (good, besides) = self.included(id, items, "so its topics are not copied", &anyway);
                 if good.is_empty() {
                     self.sheet.decide(
                         id,
@@ -316,17 +475,24 @@ impl Translator<'_> {
                     return false;
                 }
                 self.sheet.carried(id, "→ replication.topics.include");
-                good
+                let back = format!("{}.", flow.target);
+                if self.policy(flow) == "default" && besides.iter().any(|it| it.starts_with(&back)) {
+                    let text = format!(
+                        "copies from `{}` do not go back in any case, for their prefix says where they are from",
+                        short(&flow.target)
+                    );
+                    self.sheet.carried(id, text);
+                }
+                (good, besides)
             }
             None if keys.contains_key("topics") => return false,
-            None => vec![".*".to_owned()],
+            None => (vec![".*".to_owned()], Vec::new()),
         };
-        self.set(settings, "topics", "include", write::list(&include));
         let mut exclude = vec![".*\\.replica".to_owned()];
         match self.sheet.list(keys, "topics.exclude").or_else(|| self.sheet.list(keys, "topics.blacklist")) {
             Some((id, items)) => {
                 let (built_in, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|it| BUILT_IN.contains(&it.as_str()));
-                exclude = self.patterns(id, items, "so more topics may be copied");
+                exclude = self.excluded(id, items, "so more topics may be copied", &mut include);
                 self.sheet.carried(
                     id,
                     match built_in.is_empty() {
@@ -340,24 +506,38 @@ impl Translator<'_> {
                 "written: .*\\.replica; built in: names that begin with `__` or end in `.internal` or `-internal` (MirrorMaker 2 from 4.0 on copies user topics that end so)",
             ),
         }
+        exclude.extend(besides);
+        self.set(settings, "topics", "include", expressions(&include));
         if !exclude.is_empty() {
-            self.set(settings, "topics", "exclude", write::list(&exclude));
+            self.set(settings, "topics", "exclude", expressions(&exclude));
         }
         true
     }
 
-    fn naming(&mut self, keys: &Keys, settings: &mut Settings) {
-        let mut policy = "default";
+    /// Where names stay although the policy is the default one: neither alias nor separator is anything.
+    fn keeps_names(&self, flow: &Flow) -> bool {
+        let separator = flow.records.get("replication.policy.separator");
+        flow.mm2_source.is_empty() && separator.is_some_and(|id| self.sheet.value(*id).is_empty())
+    }
+
+    /// The policy whose names are those that MM2 gave.
+    fn policy(&self, flow: &Flow) -> &'static str {
+        let class = flow.records.get("replication.policy.class");
+        match class.and_then(|id| self.sheet.value(*id).rsplit('.').next()) {
+            // The policy of the samples of Amazon MSK keeps names.
+            Some("IdentityReplicationPolicy" | "CustomMM2ReplicationPolicy") => "identity",
+            Some("DefaultReplicationPolicy") | None if self.keeps_names(flow) => "identity",
+            _ => "default",
+        }
+    }
+
+    fn naming(&mut self, flow: &Flow, settings: &mut Settings) {
+        let keys = &flow.records;
+        let policy = self.policy(flow);
         if let Some((id, class)) = self.sheet.word(keys, "replication.policy.class") {
             match class.rsplit('.').next().unwrap_or_default() {
-                "DefaultReplicationPolicy" => self.sheet.carried(id, "→ replication.replication_policy: default"),
-                "IdentityReplicationPolicy" => {
-                    policy = "identity";
-                    self.sheet.carried(id, "→ replication.replication_policy: identity");
-                }
-                // The policy of the samples of Amazon MSK keeps names.
+                "DefaultReplicationPolicy" | "IdentityReplicationPolicy" => self.sheet.carried(id, format!("→ replication.replication_policy: {policy}")),
                 "CustomMM2ReplicationPolicy" => {
-                    policy = "identity";
                     self.sheet.decide(id, Class::Different, "Java code; the class of this name in the samples of MSK keeps topic names, so identity is written: compare with the names on the target");
                 }
                 _ => self.sheet.decide(id, Class::NoEquivalent, "Java code cannot run in causeway, so topics would get other names: default writes `source.topic`, identity keeps the name"),
@@ -365,17 +545,28 @@ impl Translator<'_> {
         }
         if let Some((id, separator)) = self.sheet.word(keys, "replication.policy.separator") {
             match (policy, separator.as_str()) {
+                _ if self.keeps_names(flow) => self.sheet.carried(
+                    id,
+                    "→ replication.replication_policy: identity; with neither alias nor separator names stay as they are",
+                ),
                 ("identity", _) => self
                     .sheet
                     .carried(id, "has no effect with the identity policy, but on heartbeats"),
                 (_, ".") => self.sheet.carried(id, "the separator is `.`"),
-                _ => self.sheet.decide(
-                    id,
-                    Class::NoEquivalent,
-                    "the separator is always `.`, so copies would go to new topics under other names",
-                ),
+                _ => {
+                    let ours = named(&flow.source, self.names);
+                    let mut text = format!(
+                        "the separator is always `.`, so copies would go to new topics under other names: what MirrorMaker 2 calls `{}orders` would be `{ours}.orders`, or `orders` with replication_policy: identity",
+                        short(&format!("{}{separator}", flow.mm2_source)),
+                    );
+                    if separator.is_empty() && self.form == Form::Strimzi {
+                        text += "; names did not stay, because Strimzi writes its aliases over empty ones";
+                    }
+                    self.sheet.decide(id, Class::NoEquivalent, text);
+                }
             }
         }
+        self.aliases(flow, policy);
         if let Some((id, _)) = self
             .sheet
             .boolean(keys, "replication.policy.internal.topic.separator.enabled")
@@ -384,6 +575,52 @@ impl Translator<'_> {
                 .carried(id, "internal topics are always separated by `.`");
         }
         self.set(settings, "", "replication_policy", policy);
+    }
+
+    /// `source.cluster.alias` and `target.cluster.alias` of the connectors, where the form lets them be other than
+    /// the names of the clusters.
+    fn aliases(&mut self, flow: &Flow, policy: &str) {
+        let connectors = [
+            Some(&flow.records),
+            flow.checkpoints.as_ref(),
+            flow.heartbeats.as_ref(),
+        ];
+        for keys in connectors.into_iter().flatten() {
+            for (key, ours) in [
+                ("source.cluster.alias", &flow.source),
+                ("target.cluster.alias", &flow.target),
+            ] {
+                let Some(id) = keys.get(key).copied() else {
+                    continue;
+                };
+                if self.form == Form::Strimzi {
+                    let text = format!("Strimzi writes `{}` over it", short(ours));
+                    self.sheet.gone(id, text);
+                } else if self.sheet.value(id) == ours {
+                    self.sheet.carried(id, "→ clusters");
+                } else if key == "target.cluster.alias" {
+                    self.sheet.different(
+                        id,
+                        format!(
+                            "MirrorMaker 2 calls its offset syncs so; causeway's are called after `{}`",
+                            short(ours)
+                        ),
+                    );
+                } else if policy == "identity" {
+                    self.sheet.carried(
+                        id,
+                        "→ replication.mirror_maker.source_alias: `causeway import mm2-state` looks for the positions under it",
+                    );
+                } else {
+                    let ours = named(ours, self.names);
+                    let text = format!(
+                        "MirrorMaker 2 calls copies after it, `{0}.orders`, and causeway after the cluster, `{ours}.orders`: new topics, unless the cluster is called `{0}` in both files",
+                        short(&flow.mm2_source),
+                    );
+                    self.sheet.decide(id, Class::Different, text);
+                }
+            }
+        }
     }
 
     fn tasks(&mut self, keys: &Keys, settings: &mut Settings) {
@@ -752,7 +989,15 @@ impl Translator<'_> {
                     "60 s in MirrorMaker 2; 5 s in causeway",
                 );
             }
-            if let Some((id, items)) = self.sheet.list(keys, "groups") {
+            let left_out_by_default = !["groups.exclude", "groups.blacklist"]
+                .iter()
+                .any(|it| keys.contains_key(*it));
+            let anyway = |it: &str| left_out_by_default && UNWANTED_GROUPS.contains(&it);
+            let (mut include, mut besides) = (vec![".*".to_owned()], Vec::new());
+            let groups = self.sheet.list(keys, "groups");
+            let given = groups.is_some();
+            if let Some((id, items)) = groups {
+                include.clear();
                 if items.is_empty() {
                     (emit, write) = (false, false);
                     self.sheet.different(
@@ -760,11 +1005,11 @@ impl Translator<'_> {
                         "an empty list means no group: write_groups and checkpoints are off",
                     );
                 } else {
-                    let good = self.patterns(id, items, "so its groups are not translated");
-                    if good.is_empty() {
+                    (include, besides) =
+                        self.included(id, items, "so its groups are not translated", &anyway);
+                    if include.is_empty() {
                         (emit, write) = (false, false);
                     } else {
-                        self.set(settings, "groups", "include", write::list(&good));
                         self.sheet.carried(id, "→ replication.groups.include");
                     }
                 }
@@ -774,9 +1019,16 @@ impl Translator<'_> {
                 .list(keys, "groups.exclude")
                 .or_else(|| self.sheet.list(keys, "groups.blacklist"))
             {
-                let good = self.patterns(id, items, "so more groups may be translated");
-                self.set(settings, "groups", "exclude", write::list(&good));
+                let mut good = self.excluded(id, items, "so more groups may be translated", &mut include);
+                good.append(&mut besides);
+                self.set(settings, "groups", "exclude", expressions(&good));
                 self.sheet.carried(id, "→ replication.groups.exclude");
+            } else if !besides.is_empty() {
+                besides.extend(UNWANTED_GROUPS.map(str::to_owned));
+                self.set(settings, "groups", "exclude", expressions(&besides));
+            }
+            if given && !include.is_empty() || include != [".*"] && !include.is_empty() {
+                self.set(settings, "groups", "include", expressions(&include));
             }
             for (key, text) in [
                 (
@@ -859,6 +1111,14 @@ impl Translator<'_> {
             true => (&flow.records, "offsets.storage.topic"),
             false => (&worker, "offset.storage.topic"),
         };
+        if flow.mm2_source != expected.source_alias {
+            self.set(
+                settings,
+                "mirror_maker",
+                "source_alias",
+                write::scalar(&super::value::literal(&flow.mm2_source)),
+            );
+        }
         let join = |words: &mut dyn Iterator<Item = &'static str>| words.collect::<Vec<_>>().join(", ");
         let mut missing: Vec<(&str, &str)> = Vec::new();
         for (ours, (keys, key), expected, theirs) in [
@@ -950,7 +1210,8 @@ impl Translator<'_> {
                 .any(|(source, target)| *source == flow.source && *target == flow.target);
             if own && reached.contains(flow.source.as_str()) {
                 settings.insert(("", "provenance"), "header".to_owned());
-                if let Some(id) = flow.records.get("replication.policy.class") {
+                let keys = ["replication.policy.class", "replication.policy.separator"];
+                if let Some(id) = keys.iter().find_map(|key| flow.records.get(*key)) {
                     self.sheet.different(*id, "names that are kept in a circle would be copied round and round; provenance: header keeps records from coming back");
                 }
             }

@@ -566,7 +566,7 @@ impl Builder<'_> {
 }
 
 /// MM2's `groups.exclude`.
-const UNWANTED_GROUPS: [&str; 3] = ["console-consumer-.*", "connect-.*", "__.*"];
+pub const UNWANTED_GROUPS: [&str; 3] = ["console-consumer-.*", "connect-.*", "__.*"];
 
 /// `groups:`, where each list has a default of its own.
 fn mirror_maker(section: &Section, source: &ClusterAlias) -> MirrorMakerSpec {
@@ -574,6 +574,7 @@ fn mirror_maker(section: &Section, source: &ClusterAlias) -> MirrorMakerSpec {
     it.mirror_positions = section.boolean("mirror_positions").unwrap_or_default();
     for (key, place) in [
         ("connector", &mut it.connector),
+        ("source_alias", &mut it.source_alias),
         ("connect_group", &mut it.connect_group),
         ("offsets_topic", &mut it.offsets_topic),
         ("configs_topic", &mut it.configs_topic),

@@ -66,8 +66,8 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
     if left.positions.is_empty() {
         let (topic, connector) = (&spec.mirror_maker.offsets_topic, &spec.mirror_maker.connector);
         return Err(failed(format_args!(
-            "{topic} holds no position of connector {connector} and source {}\n  hint: mirror_maker in the topology names MirrorMaker 2's connector and topics",
-            spec.id.source
+            "{topic} holds no position of connector {connector} and source `{}`\n  hint: mirror_maker in the topology names MirrorMaker 2's connector, its alias of the source, and its topics",
+            spec.mirror_maker.source_alias
         )));
     }
     let selected = flow.selected().map_err(told)?;
