@@ -274,7 +274,7 @@ fn resources(documents: &[Node], sheet: &mut Sheet) -> Option<Input> {
                         kinds.join(", ")
                     ),
                 )
-                .hint = Some("give a KafkaMirrorMaker2, or the KafkaConnectors of MirrorMaker 2".into());
+                .hint = Some("give a KafkaMirrorMaker2, or the KafkaConnectors of MirrorMaker 2; what a ConfigMap holds, as a file of its own".into());
             None
         }
         ([], _) => {
@@ -398,6 +398,10 @@ impl Sheet {
         let surprises = surprises.map(|it| it.text(&clean(&self.settings[id].key)));
         let texts: Vec<String> = unfilled.into_iter().chain(surprises).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    fn reads_otherwise(&self, id: Id, surprise: Surprise) -> bool {
+        self.surprises.get(&id).is_some_and(|it| it.contains(&surprise))
     }
 
     /// Shows every variable of a template, in keys and values, where one stands in the way.
@@ -582,12 +586,6 @@ impl Sheet {
                 self.gone(id, text);
             }
         }
-        for (below, above) in std::mem::take(&mut self.shadows) {
-            if !self.is_marked(below) {
-                let line = self.at(above).line;
-                self.gone(below, format!("has no effect: line {line} overrides it"));
-            }
-        }
         for (id, surprises) in std::mem::take(&mut self.surprises) {
             let key = clean(&self.settings[id].key);
             let class = self.verdicts[id].as_ref().map(|it| it.class);
@@ -605,6 +603,12 @@ impl Sheet {
                     }
                     _ => self.decide(id, Class::Different, surprise.text(&key)),
                 }
+            }
+        }
+        for (below, above) in std::mem::take(&mut self.shadows) {
+            if !self.is_marked(below) {
+                let line = self.at(above).line;
+                self.gone(below, format!("has no effect: line {line} overrides it"));
             }
         }
         let settings = self.settings.iter().zip(&self.verdicts);

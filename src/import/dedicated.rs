@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::properties::Surprise;
 use super::value::variables;
 use super::{Class, Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, is_security};
 use crate::config::At;
@@ -127,6 +128,8 @@ impl Folded {
                     let flow = self.flows.entry((source.to_owned(), target.clone())).or_default();
                     sheet.put(flow, inner, id);
                 }
+                // Said when everything else has been.
+                _ if sheet.reads_otherwise(id, Surprise::KeyEndsAtBlank) => {}
                 _ => sheet.gone(id, "`clusters` does not name both clusters of this flow"),
             }
             return;

@@ -427,6 +427,11 @@ mod tests {
             let _ = with_flags_of_earlier(vec![text]);
         }
 
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
         /// The names beginning, ending and holding a word, by what the words themselves say.
         #[test]
         fn the_same_names_are_selected(

@@ -191,7 +191,10 @@ fn a_key_that_ends_at_a_blank_is_named_with_its_place() {
             "{all}"
         );
     }
-    assert!(!all.contains("no flow is enabled"), "{all}");
+    assert!(
+        !all.contains("no flow is enabled") && !all.contains("overrides") && !all.contains("does not name"),
+        "{all}"
+    );
     // A blank in the place of `=` is as good, and a value that may be a secret is not shown.
     let import = run(&format!(
         "{PAIR}tasks.max 3\nreplication factor = 3\na.ssl.key.password SECRET=1\n"
@@ -303,6 +306,26 @@ fn quotes_belong_to_the_value() {
         all.contains("f:1:1: ") && all.contains("quotes belong to the value"),
         "{all}"
     );
+}
+
+#[test]
+fn an_expression_that_no_topic_can_match_must_be_decided() {
+    for (lines, key, pattern) in [
+        ("topics = orders.*, \"stock\"", "topics", "`\"stock\"`"),
+        ("topics = orders.*;stock.*", "topics", "`orders.*;stock.*`"),
+        ("topics = orders stock", "topics", "`orders stock`"),
+        ("topics.exclude = tmp.* old.*", "topics.exclude", "`tmp.* old.*`"),
+    ] {
+        let import = run(&format!("{PAIR}{lines}\n")).unwrap();
+        let item = item(&import, key);
+        assert!(
+            item.decide
+                && item
+                    .text
+                    .contains(&format!("no topic can have a name that {pattern} matches")),
+            "{item:?}"
+        );
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::java_pattern::{Branch, branches, overlap, with_flags_of_earlier};
+use super::properties::Surprise;
 use super::value::is_dynamic;
 use super::write::{self, Settings};
 use super::{Class, Cluster, Flow, Form, Holds, Id, Import, Input, Item, Keys, Sheet, is_security, security};
@@ -30,6 +31,9 @@ const BUILT_IN: &[&str] = &[
     ".*-internal",
     "mm2.*\\.internal",
 ];
+
+/// What Kafka takes as the name of a topic.
+const TOPIC: &str = "[a-zA-Z0-9._-]+";
 
 /// Keys that several connectors of a flow must give alike; the source connector's count.
 const SHARED: &[&str] = &[
@@ -321,7 +325,8 @@ impl Translator<'_> {
         let with_flags = with_flags_of_earlier(items.clone());
         let mut taken = Vec::new();
         for (item, with_flags) in items.into_iter().zip(with_flags) {
-            if item.starts_with(['"', '\'']) {
+            let said = self.sheet.reads_otherwise(id, Surprise::Quoted);
+            if !said && item.starts_with(['"', '\'']) {
                 let text = format!(
                     "the quotes of `{}` belong to the expression, and no name has them: it selects nothing",
                     short(&item)
@@ -507,6 +512,16 @@ impl Translator<'_> {
             ),
         }
         exclude.extend(besides);
+        for (key, items) in [("topics", &include), ("topics.exclude", &exclude)] {
+            // Where it was written by us, it was found in another key.
+            let Some(id) = keys.get(key).copied() else {
+                continue;
+            };
+            for item in items.iter().filter(|it| !overlap(it, TOPIC)) {
+                let text = format!("no topic can have a name that `{}` matches", short(item));
+                self.sheet.decide(id, Class::Different, text);
+            }
+        }
         self.set(settings, "topics", "include", expressions(&include));
         if !exclude.is_empty() {
             self.set(settings, "topics", "exclude", expressions(&exclude));
@@ -613,10 +628,13 @@ impl Translator<'_> {
                     );
                 } else {
                     let ours = named(ours, self.names);
-                    let text = format!(
-                        "MirrorMaker 2 calls copies after it, `{0}.orders`, and causeway after the cluster, `{ours}.orders`: new topics, unless the cluster is called `{0}` in both files",
-                        short(&flow.mm2_source),
+                    let alias = short(&flow.mm2_source);
+                    let mut text = format!(
+                        "MirrorMaker 2 calls copies after it, `{alias}.orders`, and causeway after the cluster, `{ours}.orders`: these are new topics",
                     );
+                    if !alias.is_empty() {
+                        text += &format!(", unless the cluster is called `{alias}` in both files");
+                    }
                     self.sheet.decide(id, Class::Different, text);
                 }
             }
