@@ -2,7 +2,6 @@
 //! records gone. Every test ends by comparing both sides with a reader that is not ours.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
 use crate::harness::load::{self, Load};
 use crate::harness::oracle::{self, Isolation};
-use crate::harness::{Cluster, Pair, pair, unique, wait_until};
+use crate::harness::{Cluster, Pair, Random, pair, unique, wait_until};
 use crate::replication::{
     SOON, assert_same_digest, daemon, daemon_between, is_stopped_for, partition, partitions, topology,
     wait_until_copied,
@@ -25,11 +24,6 @@ const KILLS: u32 = 20;
 fn outage() -> Duration {
     let seconds = std::env::var("CAUSEWAY_OUTAGE_SECONDS").ok();
     Duration::from_secs(seconds.map_or(8, |it| it.parse().expect("a number of seconds")))
-}
-
-/// A moment no code can prepare for.
-fn random_moment(longest: Duration) -> Duration {
-    longest.mul_f64((RandomState::new().hash_one(0) % 1000) as f64 / 1000.0)
 }
 
 /// Sum of the stored positions.
@@ -78,10 +72,10 @@ fn kill_under_load(topic: &str, extra: &str) -> Daemon {
     source.create_topic(topic, 8, &[]);
     let load = Load::start(&source.bootstrap(), topic, 8, 1_500, 100);
     let mut daemon = daemon(topology(topic, &[topic], extra));
-    let mut position = 0;
+    let (mut position, mut random) = (0, Random::new());
     for _ in 0..KILLS {
         position = wait_for_progress(&daemon, position);
-        thread::sleep(random_moment(Duration::from_millis(700)));
+        thread::sleep(random.moment(Duration::from_millis(700)));
         daemon.restart();
     }
     load.stop();
@@ -134,13 +128,8 @@ fn a_stop_in_good_order_repeats_nothing_in_either_mode() {
         let mut position = 0;
         for _ in 0..3 {
             position = wait_for_progress(&daemon, position);
-            let asked = Instant::now();
+            // It would be 3 after drain_timeout, 10 s.
             assert_eq!(daemon.terminate(Duration::from_secs(20)), 0, "exit code");
-            assert!(
-                asked.elapsed() <= Duration::from_secs(10),
-                "stopped after {:?}",
-                asked.elapsed()
-            );
             daemon.restart();
         }
         load.stop();

@@ -394,7 +394,7 @@ fn the_process_ends_with_a_parent_that_is_killed() {
     assert!(is_alive(pid));
     kill9(parent.id());
     parent.wait().unwrap();
-    wait_until("the process ends too", Duration::from_secs(5), || !is_alive(pid));
+    wait_until("the process ends too", LONG, || !is_alive(pid));
 }
 
 #[test]
@@ -410,15 +410,8 @@ fn a_parent() {
 
 #[test]
 fn refused_credentials_and_missing_rights_are_told_apart_and_the_password_is_nowhere_to_be_seen() {
-    let cluster = ClusterOptions::new("rights")
-        .sasl()
-        .property(
-            "authorizer.class.name",
-            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        )
-        // The harness and the broker itself; the user of the SASL listener may do nothing.
-        .property("super.users", "User:ANONYMOUS")
-        .start();
+    // Nothing is granted.
+    let cluster = ClusterOptions::new("rights").acls().start();
     let process = process();
     let groups = |password: &str, side| {
         let mut connection = connection("rights", &cluster);

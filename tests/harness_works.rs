@@ -13,7 +13,7 @@ use crate::harness::kafka::{SASL_PASSWORD, SASL_USER};
 use crate::harness::load::{self, Load};
 use crate::harness::oracle::{self, Isolation, NewRecord, Step, TransactionalLoad};
 use crate::harness::process::{Process, Scratch};
-use crate::harness::{ClusterOptions, pair, unique, wait_until};
+use crate::harness::{ClusterOptions, Resource, pair, unique, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
 const COMMITTED: Isolation = Isolation::ReadCommitted;
@@ -43,6 +43,34 @@ fn the_shared_clusters_are_two_and_start_soon() {
         assert!(cluster.start_time() < Duration::from_secs(30));
     }
     assert_ne!(pair.source.cluster_id(), pair.target.cluster_id());
+}
+
+#[test]
+fn who_logs_in_to_a_cluster_with_rights_may_do_what_it_is_granted_until_it_is_denied() {
+    let cluster = ClusterOptions::new("acls").acls().start();
+    cluster.create_topic("orders", 1, &[]);
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.sasl_bootstrap())
+        .set("security.protocol", "sasl_plaintext")
+        .set("sasl.mechanism", "PLAIN")
+        .set("sasl.username", SASL_USER)
+        .set("sasl.password", SASL_PASSWORD)
+        .create()
+        .expect("a client");
+    // Who may not describe a topic is not told that it is there.
+    let sees = || {
+        let metadata = client.fetch_metadata(Some("orders"), SOON).expect("it answers");
+        metadata.topics()[0].error().is_none()
+    };
+    assert!(!sees());
+    for resource in [Resource::topic("orders"), Resource::prefixed("Topic", "ord")] {
+        cluster.grant(&resource, &["Describe", "DescribeConfigs"]);
+        wait_until("it is granted", SOON, sees);
+        cluster.deny(&resource, &["Describe"]);
+        wait_until("it is denied", SOON, || !sees());
+        cluster.revoke(&resource, &["Describe", "DescribeConfigs"]);
+    }
+    assert!(!sees());
 }
 
 #[test]

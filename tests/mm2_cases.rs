@@ -13,8 +13,8 @@ use causeway::kafka::{Offset, Source, Target, TopicPartition};
 use causeway::mm2::{KeyValue, OffsetSync};
 use causeway::offset_map::{MapWriter, PartitionMap, Segment, Translation, decode_key, encode_key};
 
+use crate::harness::Random;
 use crate::harness::oracle::mm2 as java;
-use crate::positions::random;
 
 const TOPIC: &str = "orders";
 
@@ -605,34 +605,30 @@ fn where_mm2s_store_keeps_eleven_syncs_every_record_is_found() {
 /// are about how many syncs the store gives up for a new one; what counts here is what becomes of the answers.
 #[test]
 fn however_syncs_are_spaced_no_answer_is_earlier_than_mm2s() {
-    let mut seed = 1;
+    let mut random = Random::new();
     for case in 0..24 {
         let mut world = World::new();
-        let begin = random(&mut seed, 5000);
-        world.begin(true, begin, begin + random(&mut seed, 50));
+        let begin = random.below(5000);
+        world.begin(true, begin, begin + random.below(50));
         for _ in 0..150 {
             let (consistent, bits, lag) = (case % 3 == 0, 1 + case / 3, 20);
             let gap = match case % 3 {
                 0 => 1 << (case / 3),
-                1 => 1 + random(&mut seed, 1 << bits),
+                1 => 1 + random.below(1 << bits),
                 _ => lag,
             };
             // Of these offsets some have records; holes are at the end and on either side.
-            let count = if consistent {
-                gap
-            } else {
-                1 + random(&mut seed, gap)
-            };
-            let (up, down) = (world.source_end, world.target_end + random(&mut seed, 3));
+            let count = if consistent { gap } else { 1 + random.below(gap) };
+            let (up, down) = (world.source_end, world.target_end + random.below(3));
             world.copy(up, down, count as u32);
             world.source_end = up + gap;
-            let dropped = case % 3 == 2 && random(&mut seed, 3) == 0;
+            let dropped = case % 3 == 2 && random.below(3) == 0;
             if !dropped {
                 world.sync(up, down);
             }
         }
         let end = world.source_end;
-        let positions: Vec<i64> = (0..400).map(|_| random(&mut seed, end + 10)).collect();
+        let positions: Vec<i64> = (0..400).map(|_| random.below(end + 10)).collect();
         let answers = world.ask(&positions, false);
         let better = answers
             .iter()

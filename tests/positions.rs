@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::oracle::mm2::MirrorClient;
 use crate::harness::oracle::{self, Isolation, OracleRecord};
-use crate::harness::{Cluster, pair, unique, wait_until};
+use crate::harness::{Cluster, Random, pair, unique, wait_until};
 use crate::replication::{SOON, daemon, topology, wait_until_copied};
 
 pub const COMMITTED: Isolation = Isolation::ReadCommitted;
@@ -50,16 +50,9 @@ pub fn group<'a>(status: &'a Value, name: &str) -> &'a Value {
     &status["flows"][0]["groups"]["groups"][name]
 }
 
-/// xorshift64*, so that a failure can be repeated.
-pub fn random(seed: &mut u64, below: i64) -> i64 {
-    *seed ^= *seed >> 12;
-    *seed ^= *seed << 25;
-    *seed ^= *seed >> 27;
-    (seed.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as i64 % below
-}
-
 #[test]
 fn a_hundred_groups_continue_at_the_very_record_after_kills_in_both_modes() {
+    let mut random = Random::new();
     for delivery in ["exactly_once", "at_least_once"] {
         let (source, target) = (&pair().source, &pair().target);
         let topic = unique("positions");
@@ -70,7 +63,6 @@ fn a_hundred_groups_continue_at_the_very_record_after_kills_in_both_modes() {
             &format!("{OFTEN}  delivery: {delivery}\n"),
         ));
         let prefix = unique("g");
-        let mut seed = 4711;
         let mut positions: BTreeMap<String, (i32, i64)> = BTreeMap::new();
         for round in 0..4 {
             write(source, &topic, 60);
@@ -79,7 +71,7 @@ fn a_hundred_groups_continue_at_the_very_record_after_kills_in_both_modes() {
                 let partition = i % PARTITIONS;
                 let end = ends[partition as usize];
                 // At the end, on holes, behind: anywhere that a group may stand.
-                let offset = if i < 4 { end } else { random(&mut seed, end + 1) };
+                let offset = if i < 4 { end } else { random.below(end + 1) };
                 let name = format!("{prefix}-{round}-{i}");
                 oracle::set_group_offset(&source.bootstrap(), &name, &topic, partition, offset);
                 positions.insert(name, (partition, offset));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
 use crate::harness::load::{self, Load};
 use crate::harness::mirror_maker::{MirrorMaker, MirrorMakerOptions};
 use crate::harness::oracle::{self, Isolation, OracleRecord};
-use crate::harness::{Cluster, Pair, pair, unique, wait_until};
+use crate::harness::{Cluster, Pair, Random, pair, unique, wait_until};
 use crate::replication::{partition, topology, wait_until_copied};
 
 const PARTITIONS: i32 = 3;
@@ -159,15 +159,6 @@ fn positions(ran: &Ran, topic: &str) -> Vec<Value> {
     all.filter(|it| it["topic"] == topic).cloned().collect()
 }
 
-/// A moment that nobody has chosen.
-fn random_pause() {
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .subsec_nanos();
-    thread::sleep(Duration::from_millis(u64::from(nanos % 3_500)));
-}
-
 #[test]
 fn a_flow_goes_on_where_a_killed_mirror_maker_left_off_and_mirror_maker_where_the_flow_does() {
     let flow = Flow::new();
@@ -181,7 +172,7 @@ fn a_flow_goes_on_where_a_killed_mirror_maker_left_off_and_mirror_maker_where_th
     assert_eq!(running.code, 1, "{}", running.all());
     assert!(running.stderr.contains("L202"), "{}", running.all());
 
-    random_pause();
+    thread::sleep(Random::new().moment(Duration::from_millis(3_500)));
     mm2.kill9();
     let before = flow.records(flow.target, &flow.remote);
     let taken = take_over(&files);
@@ -361,7 +352,7 @@ fn a_killed_mirror_maker_that_worked_exactly_once_is_fenced_and_taken_over() {
     let text = flow.topology("");
     let files = Files::new(&flow.clusters(), &[&text]);
     flow.wait_for_positions();
-    random_pause();
+    thread::sleep(Random::new().moment(Duration::from_millis(3_500)));
     mm2.kill9();
     let taken = take_over(&files);
     assert_eq!(taken.code, 0, "{}", taken.all());

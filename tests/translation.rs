@@ -16,8 +16,8 @@ use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
 use crate::harness::load::Load;
 use crate::harness::oracle::mm2 as java;
 use crate::harness::oracle::{self, GroupCommit, NewRecord, OracleRecord};
-use crate::harness::{Cluster, ClusterOptions, Pair, pair, unique, wait_until};
-use crate::positions::{COMMITTED, OFTEN, PARTITIONS, group, position, random, read, rest, write};
+use crate::harness::{Cluster, ClusterOptions, Pair, Random, pair, unique, wait_until};
+use crate::positions::{COMMITTED, OFTEN, PARTITIONS, group, position, read, rest, write};
 use crate::replication::{SOON, daemon, daemon_between, partition, topology, wait_until_copied};
 
 const LONG: Duration = Duration::from_secs(180);
@@ -66,12 +66,13 @@ fn place(
 }
 
 /// Random places anywhere in a topic, some at its end.
-fn anywhere(source: &Cluster, topic: &str, count: i32, mut seed: u64) -> Vec<(i32, i64)> {
+fn anywhere(source: &Cluster, topic: &str, count: i32) -> Vec<(i32, i64)> {
+    let mut random = Random::new();
     let ends = oracle::end_offsets(&source.bootstrap(), topic, COMMITTED);
     let place = |i: i32| {
         let partition = i % PARTITIONS;
         let end = ends[partition as usize];
-        let offset = if i < 4 { end } else { random(&mut seed, end + 1) };
+        let offset = if i < 4 { end } else { random.below(end + 1) };
         (partition, offset)
     };
     (0..count).map(place).collect()
@@ -162,7 +163,7 @@ fn positions_are_exact_after_the_broker_has_compacted_the_map_and_the_daemon_has
     });
     println!("{all} records of the map, {} after compaction", records());
     daemon.kill9();
-    let placed = place(source, &topic, &prefix, anywhere(source, &topic, 100, 7));
+    let placed = place(source, &topic, &prefix, anywhere(source, &topic, 100));
     daemon.restart();
     wait_until_written(&daemon, placed.keys());
     assert_exact(
@@ -278,50 +279,46 @@ fn behind_a_replay_groups_continue_at_the_last_copy_of_their_record() {
     load.stop();
     wait_until_copied(&daemon, source, &topic, SOON);
     let (from, to) = (read(source, &topic), read(target, &topic));
-    // Key → where its copies stand.
-    let mut copies: BTreeMap<Vec<u8>, Vec<i64>> = BTreeMap::new();
-    for record in &to {
-        let key = record.key.clone().expect("a key");
-        copies.entry(key).or_default().push(record.offset);
-    }
-    let of = |record: &OracleRecord| &copies[record.key.as_ref().expect("a key")];
-    let twice: Vec<i64> = from
-        .iter()
-        .filter(|it| 1 < of(it).len())
-        .map(|it| it.offset)
-        .collect();
-    let (first, last) = (twice[0], twice[twice.len() - 1]);
+    // Where a key stands on the source, and where its copies do.
+    let at = |record: &OracleRecord| record.key.clone().expect("a key");
+    let sources: BTreeMap<Vec<u8>, i64> = from.iter().map(|it| (at(it), it.offset)).collect();
+    let copies: BTreeMap<i64, Vec<i64>> = to.iter().fold(BTreeMap::new(), |mut copies, record| {
+        copies
+            .entry(sources[&at(record)])
+            .or_insert_with(Vec::new)
+            .push(record.offset);
+        copies
+    });
     let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
-    assert_eq!(to.len() as i64, end + twice.len() as i64, "one replay");
-    println!(
-        "{} of {end} records came twice, from {first} to {last}",
-        twice.len()
+    let status = daemon.status().expect("it runs");
+    assert_eq!(
+        to.len() as u64,
+        end as u64 + replayed(&status),
+        "repeated against counted"
     );
-    let middle = (first + last) / 2;
-    let places = [
-        0,
-        first / 2,
-        (first - 1).max(0),
-        first,
-        first + 1,
-        middle,
-        last,
-        last + 1,
-        end - 1,
-        end,
-    ];
-    let placed = place(source, &topic, &prefix, places.map(|at| (0, at)));
+    // First and last offset of each replay; on a busy machine there may be several.
+    let copied: Vec<i64> = to.iter().map(|it| sources[&at(it)]).collect();
+    let back = copied.windows(2).filter(|pair| pair[1] <= pair[0]);
+    let replays: Vec<(i64, i64)> = back.map(|pair| (pair[1], pair[0])).collect();
+    println!("of {end} records came twice: {replays:?}");
+    let last_replay = replays.last().expect("records came twice").0;
+    let around = |(first, last): &(i64, i64)| {
+        let middle = (first + last) / 2;
+        [first / 2, first - 1, *first, first + 1, middle, *last, last + 1]
+    };
+    let places = replays.iter().flat_map(around).chain([0, end - 1, end]);
+    let placed = place(source, &topic, &prefix, places.map(|at| (0, at.clamp(0, end))));
     wait_until_written(&daemon, placed.keys());
     for (name, (_, offset)) in &placed {
         let there = position(target, name, &topic, 0).expect("a position");
-        let next = from.iter().find(|it| *offset <= it.offset);
-        let wanted = next.map_or(to[to.len() - 1].offset + 1, |record| {
-            *of(record).last().expect("copied")
+        let next = copies.range(*offset..).next();
+        let wanted = next.map_or(to[to.len() - 1].offset + 1, |(_, copies)| {
+            *copies.last().expect("copied")
         });
         assert_eq!(there, wanted, "{name} at {offset}");
-        // In the replayed range and behind it nothing comes twice; before it all comes, the replay twice.
+        // In the last replayed range and behind it nothing comes twice; before it all comes, what was replayed twice.
         let (wanted, found) = (rest(&from, 0, *offset), rest(&to, 0, there));
-        match first <= *offset {
+        match last_replay <= *offset {
             true => assert_eq!(wanted, found, "{name} at {offset}"),
             false => {
                 let mut seen = BTreeSet::new();
@@ -342,7 +339,7 @@ fn a_thinned_map_answers_with_a_stated_bound_that_neither_skips_nor_rises() {
     let files = Files::new(&shared_clusters(), &[&yaml]);
     let daemon = daemon(yaml);
     write_in_rounds(&daemon, source, &topic, 4);
-    let placed = place(source, &topic, &prefix, anywhere(source, &topic, 24, 11));
+    let placed = place(source, &topic, &prefix, anywhere(source, &topic, 24));
     wait_until_written(&daemon, placed.keys());
     let list = || -> BTreeMap<String, Value> {
         let list = files.run(&["offsets", "list", "--output", "json"]);
@@ -444,7 +441,7 @@ fn mm2s_checkpoint_connector_works_on_the_syncs_of_a_running_flow() {
             wait_until("the newest record has a sync", SOON, || newest(partition) == last);
         }
     }
-    let places = anywhere(source, &topic, 24, 3);
+    let places = anywhere(source, &topic, 24);
     let placed = place(source, &topic, &prefix, places);
     let groups = format!("{prefix}.*");
     let properties = java::checkpoint_properties(
@@ -734,7 +731,7 @@ fn a_group_that_cannot_be_written_and_a_target_that_is_away_hold_up_no_other_gro
     wait_for_records(&daemon, source, &topic);
     oracle::join_group(&target.bootstrap(), &active, &topic, "classic");
     oracle::set_group_offset(&source.bootstrap(), &active, &topic, 0, 10);
-    let mut placed = place(source, &topic, &prefix, anywhere(source, &topic, 8, 5));
+    let mut placed = place(source, &topic, &prefix, anywhere(source, &topic, 8));
     let others = |daemon: &Daemon, placed: &Placed| {
         daemon.wait_for("each is what it is", SOON, |status| {
             let failed = group(status, &refused);
@@ -765,7 +762,7 @@ fn a_group_that_cannot_be_written_and_a_target_that_is_away_hold_up_no_other_gro
         let errors = status["flows"][0]["groups"]["errors"].as_array();
         errors.is_some_and(|it| !it.is_empty())
     });
-    placed.extend(place(source, &topic, &prefix, anywhere(source, &topic, 8, 6)));
+    placed.extend(place(source, &topic, &prefix, anywhere(source, &topic, 8)));
     // A reset that cannot be written at first is not forgotten.
     let (reset, place) = placed.iter_mut().max_by_key(|(_, place)| place.1).expect("some");
     place.1 = 5;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::kafka::{Cluster, SASL_PASSWORD, SASL_USER};
 use super::process::{Process, Scratch};
 use super::{free_port, wait_until};
 
@@ -63,6 +64,20 @@ pub fn clusters_yaml(clusters: &[(&str, &str)]) -> String {
     let mut yaml = "clusters:\n".to_owned();
     for (alias, bootstrap) in clusters {
         let _ = write!(yaml, "  {alias}:\n    bootstrap_servers: {bootstrap}\n");
+    }
+    yaml
+}
+
+/// As [`clusters_yaml`] for clusters that [`SASL_USER`] logs in to.
+pub fn sasl_clusters_yaml(clusters: &[(&str, &Cluster)]) -> String {
+    let mut yaml = "clusters:\n".to_owned();
+    for (alias, cluster) in clusters {
+        let bootstrap = cluster.sasl_bootstrap();
+        let _ = write!(
+            yaml,
+            "  {alias}:\n    bootstrap_servers: {bootstrap}\n    security: {{ protocol: sasl_plaintext, \
+             mechanism: PLAIN, username: {SASL_USER}, password: {SASL_PASSWORD} }}\n"
+        );
     }
     yaml
 }

@@ -49,6 +49,7 @@ pub struct ClusterOptions {
     default_broker_settings: bool,
     default_jit: bool,
     sasl: bool,
+    acls: bool,
 }
 
 impl ClusterOptions {
@@ -61,6 +62,7 @@ impl ClusterOptions {
             default_broker_settings: false,
             default_jit: false,
             sasl: false,
+            acls: false,
         }
     }
 
@@ -94,6 +96,13 @@ impl ClusterOptions {
         self
     }
 
+    /// As [`sasl`](Self::sasl), and that user may do nothing but what it is [granted](Cluster::grant). The listener
+    /// without SASL stays all-powerful.
+    pub fn acls(mut self) -> Self {
+        self.acls = true;
+        self.sasl()
+    }
+
     /// Starts it and waits until it answers.
     pub fn start(self) -> Cluster {
         Cluster::start_with(self)
@@ -104,6 +113,46 @@ impl ClusterOptions {
 pub const SASL_USER: &str = "causeway";
 /// The password of that user.
 pub const SASL_PASSWORD: &str = "right-password";
+
+/// What rights are about: one resource, or all whose names begin alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resource {
+    /// Kafka's word: `Topic`, `Group`, `TransactionalId`, `Cluster`.
+    pub kind: &'static str,
+    /// Its name, or how the names begin.
+    pub name: String,
+    /// `Literal` or `Prefixed`.
+    pub pattern: &'static str,
+}
+
+impl Resource {
+    /// One topic; `*` stands for all.
+    pub fn topic(name: &str) -> Self {
+        Self::literal("Topic", name)
+    }
+
+    /// One consumer group; `*` stands for all.
+    pub fn group(name: &str) -> Self {
+        Self::literal("Group", name)
+    }
+
+    /// One resource of this kind.
+    pub fn literal(kind: &'static str, name: &str) -> Self {
+        Self {
+            kind,
+            name: name.to_owned(),
+            pattern: "Literal",
+        }
+    }
+
+    /// All resources of this kind whose names begin so.
+    pub fn prefixed(kind: &'static str, name: &str) -> Self {
+        Self {
+            pattern: "Prefixed",
+            ..Self::literal(kind, name)
+        }
+    }
+}
 
 /// A running cluster. Killed, and its data removed, when dropped or when this process ends.
 pub struct Cluster {
@@ -199,6 +248,18 @@ impl Cluster {
                 "listener.name.sasl_plaintext.plain.sasl.jaas.config".to_owned(),
                 jaas,
             ));
+        }
+        if options.acls {
+            for (key, value) in [
+                (
+                    "authorizer.class.name",
+                    "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                ),
+                // The harness and the broker itself.
+                ("super.users", "User:ANONYMOUS"),
+            ] {
+                properties.push((key.to_owned(), value.to_owned()));
+            }
         }
         let fast = if options.default_broker_settings {
             &[]
@@ -365,6 +426,22 @@ impl Cluster {
             "{arguments:?}\n{stdout}\n{stderr}"
         );
         stdout.into_owned()
+    }
+
+    /// Allows [`SASL_USER`] these operations, by Kafka's words (`Read`, `DescribeConfigs`…). With
+    /// [`ClusterOptions::acls`]; brokers follow within moments.
+    pub fn grant(&self, resource: &Resource, operations: &[&str]) {
+        oracle::change_acls(&self.bootstrap(), "create_acls", "Allow", resource, operations);
+    }
+
+    /// Forbids [`SASL_USER`] these operations, whatever is granted.
+    pub fn deny(&self, resource: &Resource, operations: &[&str]) {
+        oracle::change_acls(&self.bootstrap(), "create_acls", "Deny", resource, operations);
+    }
+
+    /// Takes back what was granted or forbidden by the same words.
+    pub fn revoke(&self, resource: &Resource, operations: &[&str]) {
+        oracle::change_acls(&self.bootstrap(), "delete_acls", "Any", resource, operations);
     }
 
     /// [`oracle::create_topic`] here.

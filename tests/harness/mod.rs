@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use kafka::{Cluster, ClusterOptions};
+pub use kafka::{Cluster, ClusterOptions, Resource};
 
 /// Two clusters shared by all tests of this process.
 pub struct Pair {
@@ -86,4 +86,32 @@ pub fn free_port() -> u16 {
 
 fn random() -> u64 {
     RandomState::new().hash_one(0)
+}
+
+/// What a test leaves to chance: xorshift64*. The seed stands in the test's output, and `CAUSEWAY_SEED` sets it, so
+/// that a failure can be repeated.
+pub struct Random(u64);
+
+impl Random {
+    /// From `CAUSEWAY_SEED`, or as no run before.
+    pub fn new() -> Self {
+        let chosen = std::env::var("CAUSEWAY_SEED").ok();
+        let seed = chosen.map_or_else(random, |it| it.parse().expect("CAUSEWAY_SEED is a number"));
+        eprintln!("CAUSEWAY_SEED={seed}");
+        // From 0 nothing would follow but 0.
+        Self(seed.max(1))
+    }
+
+    /// A number from 0 on, below this one.
+    pub fn below(&mut self, below: i64) -> i64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as i64 % below
+    }
+
+    /// A moment no code can prepare for, at most that long.
+    pub fn moment(&mut self, longest: Duration) -> Duration {
+        longest.mul_f64(self.below(1_000) as f64 / 1_000.0)
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::kafka::{classpath, repository};
+use super::kafka::{Resource, SASL_USER, classpath, repository};
 
 pub mod mm2;
 
@@ -330,6 +330,22 @@ pub fn delete_group_offset(bootstrap: &str, group: &str, topic: &str, partition:
 /// Deletes a group without members, with its positions.
 pub fn delete_group(bootstrap: &str, group: &str) {
     must(json!({"command": "delete_group", "bootstrap": bootstrap, "group": group}))
+}
+
+/// Creates or deletes (`create_acls`, `delete_acls`) rights of [`SASL_USER`]; `permission` is `Allow`, `Deny` or, to
+/// delete either, `Any`.
+pub fn change_acls(
+    bootstrap: &str,
+    command: &str,
+    permission: &str,
+    resource: &Resource,
+    operations: &[&str],
+) {
+    must(json!({
+        "command": command, "bootstrap": bootstrap, "principal": format!("User:{SASL_USER}"),
+        "permission": permission, "operations": operations,
+        "resource": resource.kind, "name": resource.name, "pattern": resource.pattern,
+    }))
 }
 
 /// Writes records and answers their offsets. `compression` is Kafka's word, `none`, `gzip`, `lz4`…

@@ -51,11 +51,19 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.clients.producer.internals.BuiltInPartitioner;
 import org.apache.kafka.common.MessageFormatter;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AccessControlEntryFilter;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclBindingFilter;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourcePatternFilter;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.utils.SecurityUtils;
 import org.apache.kafka.connect.connector.ConnectorContext;
 import org.apache.kafka.connect.errors.RetriableException;
 import org.apache.kafka.connect.json.JsonConverter;
@@ -144,6 +152,8 @@ public final class Oracle {
             case "delete_group_offset" -> done(admin().deleteConsumerGroupOffsets(
                     text("group"), Set.of(partition())).all());
             case "delete_group" -> done(admin().deleteConsumerGroups(List.of(text("group"))).all());
+            case "create_acls" -> createAcls();
+            case "delete_acls" -> done(admin().deleteAcls(acls()).all());
             case "produce" -> produce();
             case "transaction" -> transaction();
             case "transactional_load" -> transactionalLoad();
@@ -477,6 +487,25 @@ public final class Oracle {
                 changes.add(new AlterConfigOp(new ConfigEntry(key.asText(), null), AlterConfigOp.OpType.DELETE)));
         var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic());
         return done(admin().incrementalAlterConfigs(Map.of(resource, changes)).all());
+    }
+
+    private List<AclBindingFilter> acls() {
+        var resource = new ResourcePatternFilter(SecurityUtils.resourceType(text("resource")), text("name"),
+                PatternType.fromString(text("pattern").toUpperCase()));
+        var acls = new ArrayList<AclBindingFilter>();
+        request.get("operations").forEach(operation -> acls.add(new AclBindingFilter(resource,
+                new AccessControlEntryFilter(text("principal"), "*", SecurityUtils.operation(operation.asText()),
+                        SecurityUtils.permissionType(text("permission"))))));
+        return acls;
+    }
+
+    private JsonNode createAcls() throws Exception {
+        var bindings = acls().stream().map(it -> new AclBinding(
+                new ResourcePattern(it.patternFilter().resourceType(), it.patternFilter().name(),
+                        it.patternFilter().patternType()),
+                new AccessControlEntry(it.entryFilter().principal(), it.entryFilter().host(),
+                        it.entryFilter().operation(), it.entryFilter().permissionType())));
+        return done(admin().createAcls(bindings.toList()).all());
     }
 
     private JsonNode groupOffsets() throws Exception {
