@@ -574,12 +574,7 @@ impl Translator {
                 older_than_ms,
                 log_start,
             };
-            let edits = match map.compact() {
-                edits if edits.is_empty() => map.thin(rule),
-                // What both would change is left for the next time.
-                edits => edits,
-            };
-            for edit in edits {
+            for edit in map.upkeep(rule) {
                 self.numbers += 1;
                 let (number, partition) = (self.numbers, task_of(tp, tasks) as i32);
                 let producer = self.producer(context)?;

@@ -342,6 +342,15 @@ impl PartitionMap {
         }
     }
 
+    /// What keeps the map small. Thinning waits until nothing overruled is left on the topic: the last word of a
+    /// generation may be among what goes, and who reads the topic then would believe an older one again.
+    pub fn upkeep(&self, rule: Thinning) -> Vec<Edit> {
+        match self.compact() {
+            edits if edits.is_empty() => self.thin(rule),
+            edits => edits,
+        }
+    }
+
     /// Deletes what is overruled, and merges closed segments that are small: records of the topic cost more
     /// than the runs in them. What is written is applied here when it is read back.
     pub fn compact(&self) -> Vec<Edit> {
@@ -410,7 +419,7 @@ impl PartitionMap {
     }
 
     /// Forgets the oldest part. The last segment stays: it may be growing.
-    pub fn thin(&self, rule: Thinning) -> Vec<Edit> {
+    pub(super) fn thin(&self, rule: Thinning) -> Vec<Edit> {
         let mut edits = vec![];
         let all: Vec<&Kept> = self.segments.values().collect();
         let needed = |next: &Kept| rule.log_start.is_none_or(|start| start < next.segment.source);

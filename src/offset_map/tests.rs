@@ -205,7 +205,13 @@ impl World {
                     older_than_ms: self.clock * old_percent / 100,
                     log_start: log_start_percent.map(|_| self.log_start),
                 };
-                self.edit(self.map.thin(rule));
+                loop {
+                    let edits = self.map.upkeep(rule);
+                    if edits.is_empty() {
+                        break;
+                    }
+                    self.edit(edits);
+                }
                 self.thinned = true;
                 for (position, (before, after)) in before.iter().zip(self.answers()).enumerate() {
                     let raised = before.target().is_none_or(|before| after.target() > Some(before));
