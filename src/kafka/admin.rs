@@ -36,6 +36,10 @@ const PARTITIONS: i64 = 2_000;
 /// How long one wait for the answer lasts before the client's own events are served.
 pub(super) const SLICE: Duration = Duration::from_millis(50);
 
+/// A call without an answer for so long has the client ask again which broker is the controller. librdkafka waits for
+/// the one it knows, which may be gone, and asks by itself every 10 s at most (`rd_kafka_metadata_refresh_cb`).
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What the answer may take beyond the timeout given to librdkafka, which normally reports it itself.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
@@ -739,6 +743,7 @@ impl Admin {
             sys::rd_kafka_AdminOptions_set_operation_timeout(options.ptr(), ms, why.ptr(), len);
         }
         let deadline = Instant::now() + timeout + GRACE;
+        let mut ask_at = Instant::now() + ASK_AGAIN;
         start(rk, options.ptr(), queue.ptr());
         let event = loop {
             // SAFETY: client and queue are valid. Serving the client's own events is what calls `on_error`
@@ -750,6 +755,10 @@ impl Admin {
             };
             match event {
                 Some(event) => break event,
+                None if ask_at <= Instant::now() && Instant::now() < deadline => {
+                    self.refresh();
+                    ask_at = Instant::now() + ASK_AGAIN;
+                }
                 None if Instant::now() < deadline => {}
                 None => {
                     let error = Err_t::RD_KAFKA_RESP_ERR__TIMED_OUT;
@@ -769,6 +778,19 @@ impl Admin {
         }
         self.context.clear();
         Ok(event)
+    }
+
+    /// Has the client learn which brokers there are now.
+    fn refresh(&self) {
+        let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
+        // SAFETY: the client is valid; the answer, if there is one, is ours to destroy.
+        unsafe {
+            let timeout = milliseconds(SLICE * 4);
+            sys::rd_kafka_metadata(self.client.ptr(), 0, ptr::null_mut(), &mut metadata, timeout);
+            if !metadata.is_null() {
+                sys::rd_kafka_metadata_destroy(metadata);
+            }
+        }
     }
 
     /// A call that failed as a whole. A call that merely ran out of time is explained by what the
