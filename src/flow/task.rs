@@ -373,7 +373,7 @@ impl TaskState {
                 it.taken = Some(now);
                 // Records taken before a stop may still arrive. Sending one would let `committable` step
                 // over the gap that the stop left; a record that has begun must not begin again.
-                let unwanted = it.stopped || self.draining || self.over || !self.failures.is_empty();
+                let unwanted = it.stopped || self.draining || self.over;
                 if unwanted || !it.progress.begin(first, count) {
                     return actions.push(Action::Discard(count));
                 }
@@ -391,6 +391,8 @@ impl TaskState {
                         }
                     });
                     transaction.bytes += bytes;
+                    // With another's records in it, a failure concerns more than the trial.
+                    transaction.on_trial &= on_trial;
                 }
                 self.in_flight_bytes += bytes;
                 actions.push(Action::Enqueue(count));

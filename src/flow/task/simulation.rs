@@ -364,11 +364,13 @@ impl World {
     /// One thing happens.
     fn tick(&mut self, calm: bool) {
         let p = self.rng.below(self.source.len() as u64) as usize;
+        // As a shell may that has asked before it looked at the trial.
+        let wanted = self.client.task.wants_records();
         self.look_at_trial();
         match self.rng.below(13) {
             // A stop drops what the client has fetched, but a batch may be in our hands already.
             0..=3
-                if self.client.task.wants_records()
+                if wanted
                     && self.client.trial.is_none_or(|(trial, _)| trial != p)
                     && (self.client.reading[p] || self.rng.chance(3)) =>
             {
@@ -436,7 +438,8 @@ impl World {
         if !seen && self.client.task.awaits_trial() {
             self.client.trial = Some((p, true));
             self.step(Event::TrialReady);
-        } else if self.client.task.wants_trial() {
+        }
+        if self.client.trial.is_some() && self.client.task.wants_trial() {
             self.take(p);
         }
     }
