@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::daemon::Daemon;
+use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml, sasl_clusters_yaml};
 use crate::harness::load::Load;
-use crate::harness::oracle::{self, Isolation, NewRecord};
-use crate::harness::{Cluster, Pair, pair, unique, wait_until};
+use crate::harness::oracle::{self, Isolation, NewRecord, Step};
+use crate::harness::{Cluster, ClusterOptions, Pair, Resource, pair, unique, wait_until};
 use crate::replication::{
-    SOON, assert_same, assert_same_digest, daemon, is_stopped_for, topology, wait_until_copied,
+    SOON, assert_same, assert_same_digest, daemon, daemon_between, is_stopped_for, topology,
+    wait_until_copied,
 };
 
 const MODES: [&str; 2] = ["exactly_once", "at_least_once"];
@@ -200,5 +201,120 @@ fn a_record_that_is_too_large_is_named_as_the_cause_under_load() {
             wait_until_copied(&daemon, source, topic, SOON);
         }
         assert_same_set(source, target, &bad, mode);
+    }
+}
+
+/// A daemon that logs in to the target only.
+fn daemon_with_password(source: &Cluster, target: &Cluster, topology: String) -> Daemon {
+    let source = clusters_yaml(&[("seoul", &source.bootstrap())]);
+    let target = sasl_clusters_yaml(&[("busan", target)]).replacen("clusters:\n", "", 1);
+    Daemon::start(DaemonOptions::new(format!("{source}{target}"), topology))
+}
+
+/// A cluster on which causeway may do what the README asks for, but write no copied topic.
+fn guarded() -> Cluster {
+    let cluster = ClusterOptions::new("guarded").acls().start();
+    for (kind, operations) in [
+        (
+            "Topic",
+            &["Create", "Read", "Write", "Describe", "DescribeConfigs"][..],
+        ),
+        ("Group", &["Read", "Describe"]),
+        ("TransactionalId", &["Write", "Describe"]),
+    ] {
+        cluster.grant(&Resource::prefixed(kind, "causeway."), operations);
+    }
+    let copied = ["Describe", "Create", "Alter", "DescribeConfigs", "AlterConfigs"];
+    cluster.grant(&Resource::prefixed("Topic", "rights"), &copied);
+    cluster.grant(&Resource::topic("heartbeats"), &["Create", "Write", "Describe"]);
+    cluster
+}
+
+#[test]
+fn a_topic_that_may_not_be_written_stops_alone_from_the_start_or_while_running() {
+    let source = &pair().source;
+    let target = guarded();
+    for mode in MODES {
+        let name = unique("rights");
+        let (good, bad) = (format!("{name}-good"), format!("{name}-bad"));
+        for topic in [&good, &bad] {
+            source.create_topic(topic, 1, &[]);
+        }
+        target.grant(&Resource::topic(&good), &["Write"]);
+        let loads = [&good, &bad].map(|topic| Load::start(&source.bootstrap(), topic, 1, 500, 100));
+        let extra = format!("  delivery: {mode}\n  tasks: 1\n");
+        let daemon = daemon_with_password(source, &target, topology(&name, &[&format!("{name}-.*")], &extra));
+        let is_held = |daemon: &Daemon| {
+            daemon.wait_for("the partition is held for its reason", SOON, |status| {
+                is_stopped_for(status, &bad, 0, "paused", "T201")
+            });
+        };
+        is_held(&daemon);
+        println!(
+            "{mode}: no right from the start: the other waits {:?} at most",
+            goes_on(&target, &good)
+        );
+        // The advice.
+        target.grant(&Resource::topic(&bad), &["Write"]);
+        wait_until("it goes on by itself", SOON, || 0 < arrived(&target, &bad));
+        // What fencing one topic does.
+        target.deny(&Resource::topic(&bad), &["Write"]);
+        let since = Instant::now();
+        is_held(&daemon);
+        let named = since.elapsed();
+        let pause = goes_on(&target, &good);
+        println!("{mode}: right taken away: named after {named:?}, the other waits {pause:?} at most");
+        target.revoke(&Resource::topic(&bad), &["Write"]);
+        target.grant(&Resource::topic(&bad), &["Write"]);
+        for load in loads {
+            load.stop();
+        }
+        for topic in [&good, &bad] {
+            wait_until_copied(&daemon, source, topic, SOON);
+            assert_same_set(source, &target, topic, mode);
+        }
+    }
+}
+
+#[test]
+fn a_topic_below_min_insync_replicas_waits_alone_and_comes_back_by_itself() {
+    let source = &pair().source;
+    let options = ClusterOptions::new("two-brokers").property("default.replication.factor", "2");
+    let target = options.start();
+    // What coordinates stays on the broker that stays.
+    oracle::group_offsets(&target.bootstrap(), "first");
+    oracle::transaction(&target.bootstrap(), "first", &[Step::Begin, Step::Commit]);
+    let mut second = target.second_broker();
+    for mode in MODES {
+        let name = unique("in-sync");
+        let (good, bad) = (format!("{name}-good"), format!("{name}-bad"));
+        for (topic, least) in [(&good, "1"), (&bad, "2")] {
+            source.create_topic(topic, 1, &[]);
+            target.create_topic(topic, 1, &[("min.insync.replicas", least)]);
+        }
+        let loads = [&good, &bad].map(|topic| Load::start(&source.bootstrap(), topic, 1, 500, 100));
+        let extra = format!("  delivery: {mode}\n  tasks: 1\n");
+        let daemon = daemon_between(source, &target, topology(&name, &[&format!("{name}-.*")], &extra));
+        wait_until("both are being copied", SOON, || {
+            0 < arrived(&target, &good) && 0 < arrived(&target, &bad)
+        });
+        second.terminate();
+        let since = Instant::now();
+        daemon.wait_for("the partition is held for its reason", SOON, |status| {
+            is_stopped_for(status, &bad, 0, "paused", "T105")
+        });
+        let named = since.elapsed();
+        let pause = goes_on(&target, &good);
+        println!("{mode}, while running: named after {named:?}, the other waits {pause:?} at most");
+        let before = arrived(&target, &bad);
+        second.start();
+        wait_until("it goes on by itself", SOON, || before < arrived(&target, &bad));
+        for load in loads {
+            load.stop();
+        }
+        for topic in [&good, &bad] {
+            wait_until_copied(&daemon, source, topic, SOON);
+            assert_same_set(source, &target, topic, mode);
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::ledger::{self, Ledger, StateRecord};
+use super::ledger::{self, Fence, Ledger, NotFenced, StateRecord};
 use super::task::PartitionId;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::client::{ClusterConnection, TaskMemory};
@@ -122,16 +122,17 @@ struct Route {
 }
 
 impl RecordEngine {
-    /// Creates the clients of task `task`, whose batches stay within `batch_bytes`. Nothing is fenced yet.
+    /// Creates the clients of a task, whose batches stay within `batch_bytes`. Nothing is fenced yet.
     pub fn new(
         spec: &FlowSpec,
-        task: u32,
+        fence: Fence,
         source: &ClusterConnection,
         target: &ClusterConnection,
         memory: TaskMemory,
         batch_bytes: Option<u64>,
         origin: Option<Origin>,
     ) -> Result<Self> {
+        let task = fence.task();
         let label = format!("{} {}/{task}", spec.id.topology, spec.id);
         let client_id = spec.id.transactional_id(task);
         let refused = |code: Code| move |text: String| Error::new(code, text);
@@ -143,7 +144,7 @@ impl RecordEngine {
         };
         Ok(Self {
             plain,
-            ledger: Ledger::new(spec, task, target, batch_bytes)?,
+            ledger: Ledger::new(spec, fence, target, batch_bytes)?,
             hand: VecDeque::new(),
             apart: None,
             consumer,
@@ -158,8 +159,8 @@ impl RecordEngine {
         })
     }
 
-    /// Fences every former owner of this task. May be repeated when the error says so.
-    pub fn fence(&mut self, timeout: Duration) -> std::result::Result<(), (Error, bool)> {
+    /// Fences every former owner of this task.
+    pub fn fence(&mut self, timeout: Duration) -> std::result::Result<(), NotFenced> {
         self.ledger.fence(timeout)
     }
 

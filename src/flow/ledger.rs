@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use rdkafka::error::RDKafkaErrorCode;
+
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::client::ClusterConnection;
 use crate::kafka::codes::code;
 use crate::kafka::producer::{Producer, TopicNumber, TransactionError};
-use crate::topology::FlowSpec;
+use crate::topology::{FlowId, FlowSpec};
 
 /// A record of causeway's own, for one of its topics on the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,46 @@ impl StateTopic {
     }
 }
 
+/// The transactional id by which the owner of a task fences whoever owned it before.
+///
+/// A transaction in which a partition takes nothing any more cannot end, not even by an abort: its marker must reach
+/// every partition (Kafka's `TransactionMarkerChannelManager` retries for ever), and until then the id cannot be used.
+/// The spare lets the task go on without that partition; [`super::session`] says when it is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// The task's own.
+    Own(u32),
+    /// While the task's own is held up.
+    Spare(u32),
+}
+
+impl Fence {
+    /// Whose it is.
+    pub fn task(self) -> u32 {
+        match self {
+            Self::Own(task) | Self::Spare(task) => task,
+        }
+    }
+
+    fn transactional_id(self, flow: &FlowId) -> String {
+        match self {
+            Self::Own(task) => flow.transactional_id(task),
+            Self::Spare(task) => format!("{}.spare", flow.transactional_id(task)),
+        }
+    }
+}
+
+/// Why a former owner is not fenced.
+#[derive(Clone, Debug)]
+pub enum NotFenced {
+    /// The target did not answer in time; the call may be repeated.
+    Waiting(Error),
+    /// A transaction of this id is ending, says its coordinator, and nobody can use the id before; may be repeated.
+    HeldUp(Error),
+    /// Repeating changes nothing.
+    Refused(Error),
+}
+
 /// See the [module](self).
 pub struct Ledger {
     producer: Producer,
@@ -55,18 +97,18 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Creates the client of task `task`, whose batches stay within `batch_bytes`. Nothing is fenced yet.
+    /// Creates the client, whose batches stay within `batch_bytes`. Nothing is fenced yet.
     ///
     /// # Errors
     /// When librdkafka refuses a setting.
     pub fn new(
         spec: &FlowSpec,
-        task: u32,
+        fence: Fence,
         target: &ClusterConnection,
         batch_bytes: Option<u64>,
     ) -> Result<Self> {
         let id = &spec.id;
-        let transactional_id = id.transactional_id(task);
+        let (task, transactional_id) = (fence.task(), fence.transactional_id(id));
         let mut ledger = Self {
             producer: producer(spec, task, target, batch_bytes, Some(&transactional_id))?,
             task: task as i32,
@@ -102,20 +144,25 @@ impl Ledger {
         &mut self.producer
     }
 
-    /// Fences every former owner of this task. May be repeated when the error says so.
-    pub fn fence(&mut self, timeout: Duration) -> std::result::Result<(), (Error, bool)> {
+    /// Fences every former owner of this task.
+    ///
+    /// # Errors
+    /// Says whether the call may be repeated.
+    pub fn fence(&mut self, timeout: Duration) -> std::result::Result<(), NotFenced> {
         // A client that knows a broker finds its coordinator at once.
         self.producer.learn_leaders(timeout);
-        self.producer
-            .init_transactions(timeout)
-            .map_err(|e| (transaction_error(&e), e.retriable))
+        let fenced = self.producer.init_transactions(timeout);
+        fenced.map_err(|e| match (e.code, e.retriable) {
+            (_, false) => NotFenced::Refused(self.error(&e)),
+            (RDKafkaErrorCode::ConcurrentTransactions, true) => NotFenced::HeldUp(self.error(&e)),
+            (_, true) => NotFenced::Waiting(self.error(&e)),
+        })
     }
 
     /// Opens a transaction, which the next [`Ledger::commit`] ends.
     pub fn begin(&mut self) -> Result<()> {
-        self.producer
-            .begin_transaction()
-            .map_err(|e| transaction_error(&e))
+        let begun = self.producer.begin_transaction();
+        begun.map_err(|e| self.error(&e))
     }
 
     /// Stores `records` in a transaction: the one that is open, or one of its own.
@@ -135,10 +182,14 @@ impl Ledger {
                 .send_state(topic, partition, &record.key, Some(&record.value))
                 .map_err(|err| Error::new(code(Side::Target, err), format!("state record: {err}")))?;
         }
-        let committed = self
-            .producer
-            .commit_transaction(timeout)
-            .map_err(|e| transaction_error(&e));
+        let committed = self.producer.commit_transaction(timeout);
+        let committed = committed.map_err(|e| match e.code {
+            // Which of the topics in it may not be written is not told; it need not be one of ours.
+            RDKafkaErrorCode::TopicAuthorizationFailed if open => {
+                Error::new(Code::TargetTransactionFailed, format!("transaction: {}", e.text))
+            }
+            _ => self.error(&e),
+        });
         match self.producer.take_state_error() {
             Some(err) => Err(Error::new(
                 state_code(code(Side::Target, err)),
@@ -148,11 +199,22 @@ impl Ledger {
         }
     }
 
+    /// What the failure of a transaction means. Of a client that is out of order for good, the reason for that counts.
+    fn error(&self, e: &TransactionError) -> Error {
+        let cause = match e.code {
+            RDKafkaErrorCode::Fatal | RDKafkaErrorCode::State => self.producer.fatal_error(),
+            _ => None,
+        };
+        Error::new(
+            state_code(code(Side::Target, cause.unwrap_or(e.code))),
+            format!("transaction: {}", e.text),
+        )
+    }
+
     /// Gives the open transaction up, so that readers of the target need not wait for it.
     pub fn abort(&mut self, timeout: Duration) -> Result<()> {
-        self.producer
-            .abort_transaction(timeout)
-            .map_err(|e| transaction_error(&e))
+        let aborted = self.producer.abort_transaction(timeout);
+        aborted.map_err(|e| self.error(&e))
     }
 }
 
@@ -174,13 +236,6 @@ pub fn producer(
     }
     let label = format!("{} {}/{task}", spec.id.topology, spec.id);
     Producer::new(&config, &label).map_err(|text| Error::new(Code::TargetAuthentication, text))
-}
-
-fn transaction_error(e: &TransactionError) -> Error {
-    Error::new(
-        state_code(code(Side::Target, e.code)),
-        format!("transaction: {}", e.text),
-    )
 }
 
 /// Codes about a topic mean our own topics here, which is no partition's fault.

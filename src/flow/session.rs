@@ -17,9 +17,9 @@ use super::bounds::{self, offset};
 use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
 use super::gaps::{Gap, Gaps};
 use super::health::{Found, Held};
-use super::ledger::StateRecord;
+use super::ledger::{Fence, NotFenced, StateRecord};
 use super::mm2_mirror::Mm2Mirror;
-use super::slot::{Slot, born_record, progress_record, segment_record};
+use super::slot::{Slot, born_record, progress_record, segment_record, spare_record};
 use super::start::{Bounds, NO_PROGRESS, Started, StoredProgress, begin};
 use super::task::{Action, Event, Limits, PartitionId, TaskState};
 use super::task_thread::{TaskThread, task_of};
@@ -34,6 +34,12 @@ use crate::topology::{Delivery, Provenance, StartFrom};
 
 /// How long one commit may take before its outcome counts as unknown.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one attempt to fence former owners may take.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A transactional id that cannot be had for so long after an abort of ours is held up by it.
+const HELD_UP: Duration = Duration::from_millis(700);
+/// How long stored progress may take to be read.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long giving a transaction up may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer about offsets may take.
@@ -103,30 +109,21 @@ impl<'a> Session<'a> {
             .filter(|(tp, _)| task_of(tp, view.tasks) == task.task)
             .filter_map(|(_, route)| route.accepts.batch_bytes)
             .min();
-        let mut engine = RecordEngine::new(
-            &flow.spec,
-            task.task,
-            &flow.source,
-            &flow.target,
-            flow.memory,
-            batch_bytes,
-            origin,
-        )?;
-        while let Err((error, retriable)) = engine.fence(Duration::from_secs(5)) {
-            if !retriable {
-                return Err(error);
-            }
-            if task.drain.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            task.set_state("starting", Some(&error));
-        }
-        let slot = Slot::read(
-            &flow.target,
-            &flow.spec.id.progress_topic(),
-            task.task,
-            Duration::from_secs(30),
-        )?;
+        let engine = |fence| {
+            let (spec, memory, origin) = (&flow.spec, flow.memory, origin.clone());
+            RecordEngine::new(
+                spec,
+                fence,
+                &flow.source,
+                &flow.target,
+                memory,
+                batch_bytes,
+                origin,
+            )
+        };
+        let Some((engine, slot)) = own_slot(task, engine)? else {
+            return Ok(None);
+        };
         info!(
             partitions = slot.progress.len(),
             first_time = !slot.born,
@@ -201,6 +198,13 @@ impl<'a> Session<'a> {
                 self.housekept = Some(now);
                 self.housekeeping(now)?;
             }
+            if self.state.awaits_trial() && self.engine.is_waiting_apart() {
+                self.step(Event::TrialReady)?;
+            }
+            if self.state.wants_trial() {
+                self.engine.take_apart(&mut self.taken);
+                self.take_in()?;
+            }
             let debt = self.task.account.wait();
             self.task
                 .metrics
@@ -212,13 +216,6 @@ impl<'a> Session<'a> {
             } else {
                 Duration::from_millis(20)
             };
-            if self.state.awaits_trial() && self.engine.is_waiting_apart() {
-                self.step(Event::TrialReady)?;
-            }
-            if self.state.wants_trial() {
-                self.engine.take_apart(&mut self.taken);
-                self.take_in()?;
-            }
             if wants {
                 self.engine.take(pause, &mut self.taken);
                 self.take_in()?;
@@ -399,6 +396,7 @@ impl<'a> Session<'a> {
                     self.task.metrics.abort();
                     let aborted = self.engine.abort(ABORT_TIMEOUT);
                     self.open = false;
+                    self.task.left_open = true;
                     // What the client still had to tell is what explains the failure.
                     self.engine.answers(Duration::ZERO, &mut self.answers);
                     self.hear_answers()?;
@@ -487,6 +485,7 @@ impl<'a> Session<'a> {
         let settled = match self.task.flow.spec.delivery {
             Delivery::ExactlyOnce if self.open => {
                 self.task.metrics.abort();
+                self.task.left_open = true;
                 self.engine.abort(ABORT_TIMEOUT)
             }
             Delivery::ExactlyOnce => Ok(()),
@@ -889,6 +888,81 @@ fn reason(held: &Held, now: Instant) -> String {
         held.error,
         held.error.code.page().advice
     )
+}
+
+/// Makes the slot ours: fences every former owner, then reads what is stored. `None`: asked to drain meanwhile.
+///
+/// The task's own transactional id can be held up by a transaction that we gave up ourselves and that cannot end. Then
+/// the spare serves, for as long as this session lasts, and no two owners can both believe:
+///
+/// ```text
+///  we     own id held up (our own abort) ─ fence the spare ─ store "spare in use" ─ own id still held up ─ read, go on
+///  others                        own id fenced: not before it is free ─▶ read: "spare in use" ─ fence the spare: ends us
+/// ```
+fn own_slot(
+    task: &mut TaskThread,
+    engine: impl Fn(Fence) -> Result<RecordEngine>,
+) -> Result<Option<(RecordEngine, Slot)>> {
+    let (flow, number) = (task.flow.clone(), task.task);
+    let topic = flow.spec.id.progress_topic();
+    let read = || Slot::read(&flow.target, &topic, number, READ_TIMEOUT);
+    let mut own = engine(Fence::Own(number))?;
+    loop {
+        let patience = if task.left_open { HELD_UP } else { FENCE_TIMEOUT };
+        let held_up = match own.fence(patience) {
+            Ok(()) => break,
+            Err(NotFenced::Refused(error)) => return Err(error),
+            Err(NotFenced::Waiting(error)) => {
+                task.set_state("starting", Some(&error));
+                false
+            }
+            Err(NotFenced::HeldUp(error)) => {
+                task.set_state("starting", Some(&error));
+                true
+            }
+        };
+        if task.drain.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if !task.left_open || !held_up {
+            continue;
+        }
+        let mut spare = engine(Fence::Spare(number))?;
+        match spare.fence(FENCE_TIMEOUT) {
+            Ok(()) => spare.commit(&[spare_record(number, true)], false, COMMIT_TIMEOUT)?,
+            Err(NotFenced::Refused(error)) => return Err(error),
+            Err(NotFenced::Waiting(_) | NotFenced::HeldUp(_)) => continue,
+        }
+        match own.fence(HELD_UP) {
+            Ok(()) => break,
+            Err(NotFenced::Refused(error)) => return Err(error),
+            Err(NotFenced::Waiting(_)) => {}
+            Err(NotFenced::HeldUp(error)) => {
+                warn!(%error, "an aborted transaction cannot end; the task goes on by its spare transactional id");
+                return Ok(Some((spare, read()?)));
+            }
+        }
+    }
+    task.left_open = false;
+    let slot = read()?;
+    if !slot.spare {
+        return Ok(Some((own, slot)));
+    }
+    let mut spare = engine(Fence::Spare(number))?;
+    loop {
+        match spare.fence(FENCE_TIMEOUT) {
+            Ok(()) => break,
+            Err(NotFenced::Refused(error)) => return Err(error),
+            Err(NotFenced::Waiting(error) | NotFenced::HeldUp(error)) => {
+                task.set_state("starting", Some(&error));
+            }
+        }
+        if task.drain.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+    }
+    own.commit(&[spare_record(number, false)], false, COMMIT_TIMEOUT)?;
+    Ok(Some((own, read()?)))
 }
 
 fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {

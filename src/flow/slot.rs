@@ -20,6 +20,8 @@ use crate::offset_map::{Segment, encode_key};
 pub struct Slot {
     /// Whether the slot has ever been owned. Partitions that are met for the first time later start at 0.
     pub born: bool,
+    /// Whether the owner has had to go on by its spare transactional id, which must be fenced, too.
+    pub spare: bool,
     /// Progress by source partition.
     pub progress: HashMap<TopicPartition, StoredProgress>,
     /// Gaps of which the version that stored them told the audit trail nothing. `progress` may list them no longer.
@@ -38,6 +40,10 @@ enum Key {
     Slot {
         slot: u32,
     },
+    /// Written before the spare transactional id is used for anything else.
+    Spare {
+        spare: u32,
+    },
 }
 
 /// The progress record of one source partition.
@@ -54,6 +60,14 @@ pub fn born_record(slot: u32, created_at_ms: i64) -> StateRecord {
     record(
         &Key::Slot { slot },
         &serde_json::json!({ "created_at_ms": created_at_ms }),
+    )
+}
+
+/// The record that says whether the spare transactional id of a slot is in use.
+pub fn spare_record(slot: u32, in_use: bool) -> StateRecord {
+    record(
+        &Key::Spare { spare: slot },
+        &serde_json::json!({ "in_use": in_use }),
     )
 }
 
@@ -111,6 +125,11 @@ impl Slot {
         let key: Key = serde_json::from_slice(key.unwrap_or_default()).map_err(|e| format!("key: {e}"))?;
         match (key, value) {
             (Key::Slot { .. }, _) => self.born = true,
+            (Key::Spare { .. }, value) => {
+                let value: serde_json::Value =
+                    serde_json::from_slice(value.unwrap_or(b"{}")).map_err(|e| format!("value: {e}"))?;
+                self.spare = value["in_use"] == true;
+            }
             (Key::Partition { topic, partition }, Some(value)) => {
                 let progress = serde_json::from_slice(value).map_err(|e| format!("value: {e}"))?;
                 self.progress
@@ -152,10 +171,17 @@ mod tests {
             gaps,
         };
         let mut slot = Slot::default();
-        for record in [progress_record(&tp, &progress), born_record(2, 5)] {
+        for record in [
+            progress_record(&tp, &progress),
+            born_record(2, 5),
+            spare_record(2, true),
+        ] {
             slot.apply(Some(&record.key), Some(&record.value)).unwrap();
         }
-        assert!(slot.born);
+        assert!(slot.born && slot.spare);
+        let back = spare_record(2, false);
+        slot.apply(Some(&back.key), Some(&back.value)).unwrap();
+        assert!(!slot.spare);
         assert_eq!(slot.progress[&tp], progress);
         let record = progress_record(&tp, &progress);
         assert_eq!(

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::audit::{self, Deed};
-use super::ledger::{Ledger, StateRecord};
+use super::ledger::{Fence, Ledger, NotFenced, StateRecord};
 use super::mm2_mirror::Mm2Mirror;
 use super::slot::{Slot, progress_record};
 use super::start::{Bounds, StoredProgress};
@@ -128,15 +128,25 @@ impl<'a> StoppedFlow<'a> {
     /// The target does not answer, or refuses.
     pub fn fence(&self) -> Result<Vec<Ledger>> {
         let fence = |task| {
-            let mut ledger = Ledger::new(self.spec, task, self.target_connection, None)?;
-            let deadline = Instant::now() + TIMEOUT;
-            loop {
-                match ledger.fence(Duration::from_secs(5)) {
-                    Ok(()) => return Ok(ledger),
-                    Err((_, true)) if Instant::now() < deadline => {}
-                    Err((error, _)) => return Err(error),
+            let fenced = |fence| {
+                let mut ledger = Ledger::new(self.spec, fence, self.target_connection, None)?;
+                let deadline = Instant::now() + TIMEOUT;
+                loop {
+                    match ledger.fence(Duration::from_secs(5)) {
+                        Ok(()) => return Ok(ledger),
+                        Err(NotFenced::Waiting(_) | NotFenced::HeldUp(_)) if Instant::now() < deadline => {}
+                        Err(
+                            NotFenced::Waiting(error) | NotFenced::HeldUp(error) | NotFenced::Refused(error),
+                        ) => return Err(error),
+                    }
                 }
+            };
+            let ledger = fenced(Fence::Own(task))?;
+            let topic = self.spec.id.progress_topic();
+            if self.exists && Slot::read(self.target_connection, &topic, task, TIMEOUT)?.spare {
+                fenced(Fence::Spare(task))?;
             }
+            Ok(ledger)
         };
         // One after another: a producer belongs to the thread that made it.
         (0..self.tasks).map(fence).collect()

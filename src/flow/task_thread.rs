@@ -93,6 +93,8 @@ pub(super) struct TaskThread {
     pub(super) unexplained: BTreeMap<TopicPartition, i64>,
     /// Sessions that failed in a row.
     pub(super) failures: u32,
+    /// The session before gave a transaction up, which may not have ended: its markers must reach every partition.
+    pub(super) left_open: bool,
 }
 
 impl TaskThread {
@@ -114,6 +116,7 @@ impl TaskThread {
             health: Health::default(),
             unexplained: BTreeMap::new(),
             failures: 0,
+            left_open: false,
         }
     }
 

@@ -160,6 +160,8 @@ pub struct Cluster {
     id: String,
     port: u16,
     sasl_port: u16,
+    /// Where its only controller listens.
+    controller: String,
     start_time: Duration,
     default_jit: bool,
     // Before the directory: a process is dropped before what it writes to.
@@ -193,6 +195,7 @@ impl Cluster {
             id: format!("causeway{:014x}", random() >> 8),
             port: options.port.unwrap_or_else(free_port),
             sasl_port: free_port(),
+            controller: format!("127.0.0.1:{}", free_port()),
             start_time: Duration::ZERO,
             default_jit: options.default_jit,
             process: Mutex::new(None),
@@ -221,7 +224,7 @@ impl Cluster {
         if options.sasl {
             let _ = write!(listeners, ",SASL_PLAINTEXT://{}", self.sasl_bootstrap());
         }
-        let controller = format!("127.0.0.1:{}", free_port());
+        let controller = &self.controller;
         let mut properties = vec![
             ("process.roles".to_owned(), "broker,controller".to_owned()),
             ("node.id".to_owned(), "1".to_owned()),
@@ -283,6 +286,13 @@ impl Cluster {
     }
 
     fn launch(&self, slot: &mut Option<Process>) -> Result<(), String> {
+        let started = self.start_process(self.directory.path(), &self.bootstrap());
+        *slot = Some(started?);
+        Ok(())
+    }
+
+    /// Starts a broker by the settings in its directory, and waits until it answers.
+    fn start_process(&self, directory: &Path, bootstrap: &str) -> Result<Process, String> {
         let mut java = Command::new("java");
         if self.default_jit {
             java.args(["-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]);
@@ -297,14 +307,14 @@ impl Cluster {
         java.args(["-Xshare:auto", "-Djava.awt.headless=true", "-cp"])
             .arg(classpath())
             .arg("kafka.Kafka")
-            .arg(self.settings_file())
-            .current_dir(self.directory.path());
-        let process = slot.insert(Process::start(&java, &self.directory.path().join("broker.log")));
+            .arg(directory.join("server.properties"))
+            .current_dir(directory);
+        let process = Process::start(&java, &directory.join("broker.log"));
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            let reason = match oracle::try_cluster_id(&self.bootstrap(), Duration::from_secs(2)) {
+            let reason = match oracle::try_cluster_id(bootstrap, Duration::from_secs(2)) {
                 // Another cluster may have come to answer at this port.
-                Ok(id) if id == self.id => return Ok(()),
+                Ok(id) if id == self.id => return Ok(process),
                 Ok(id) => format!("cluster {id} answers in its place: the address is already in use"),
                 Err(error) => error,
             };
@@ -317,6 +327,38 @@ impl Cluster {
                 ));
             }
         }
+    }
+
+    /// Adds a second broker to it. Topics that exist keep their replicas.
+    pub fn second_broker(&self) -> Broker<'_> {
+        let directory = Scratch::new(&format!("{}-2", self.name));
+        let (data, bootstrap) = (
+            directory.path().join("data"),
+            format!("127.0.0.1:{}", free_port()),
+        );
+        fs::create_dir(&data).expect("the directory is ours");
+        let meta = format!(
+            "version=1\nnode.id=2\ncluster.id={}\ndirectory.id=causeway{:014x}\n",
+            self.id,
+            random() >> 8
+        );
+        fs::write(data.join("meta.properties"), meta).expect("the directory is ours");
+        let first = fs::read_to_string(self.settings_file()).expect("the first broker has settings");
+        // Of two lines with one key the last one counts.
+        let settings = format!(
+            "{first}process.roles=broker\nnode.id=2\nlisteners=PLAINTEXT://{bootstrap}\n\
+             advertised.listeners=PLAINTEXT://{bootstrap}\nlog.dirs={}\n",
+            data.display()
+        );
+        fs::write(directory.path().join("server.properties"), settings).expect("the directory is ours");
+        let mut broker = Broker {
+            cluster: self,
+            bootstrap,
+            process: None,
+            directory,
+        };
+        broker.start();
+        broker
     }
 
     /// `127.0.0.1:<port>`, the same across restarts.
@@ -462,6 +504,36 @@ impl Cluster {
     /// [`oracle::alter_topic_config`] here.
     pub fn alter_topic(&self, topic: &str, set: &[(&str, &str)], delete: &[&str]) {
         oracle::alter_topic_config(&self.bootstrap(), topic, set, delete);
+    }
+}
+
+/// A second broker of a cluster; see [`Cluster::second_broker`].
+pub struct Broker<'a> {
+    cluster: &'a Cluster,
+    bootstrap: String,
+    process: Option<Process>,
+    directory: Scratch,
+}
+
+impl Broker<'_> {
+    /// Starts it, again on its data and port, and waits until it answers.
+    pub fn start(&mut self) {
+        match self.cluster.start_process(self.directory.path(), &self.bootstrap) {
+            Ok(process) => self.process = Some(process),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Kills it; its data stays.
+    pub fn kill9(&mut self) {
+        self.process.take().expect("it runs").kill9();
+    }
+
+    /// Stops it in good order.
+    pub fn terminate(&mut self) {
+        let process = self.process.take().expect("it runs");
+        process.signal("TERM");
+        process.wait(START_TIMEOUT);
     }
 }
 
