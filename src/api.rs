@@ -162,6 +162,7 @@ mod tests {
             groups: None,
             config_sync: None,
             heartbeats: None,
+            parts: Vec::new(),
             tasks: Vec::new(),
         };
         DaemonStatus {

@@ -81,7 +81,11 @@ pub enum Code {
     ProgressUnreadable,
     /// The process that administers groups ended, or did not answer, during a call.
     GroupProcessEnded,
-    /// A bug in causeway: a task panicked.
+    /// The system refuses another thread.
+    NoThread,
+    /// The group of the flow gives its tasks to nobody.
+    TasksUnassigned,
+    /// A bug in causeway: a part of it panicked, or ended unasked.
     Panicked,
 }
 
@@ -163,6 +167,8 @@ impl Code {
         Code::Mm2Running,
         Code::ProgressUnreadable,
         Code::GroupProcessEnded,
+        Code::NoThread,
+        Code::TasksUnassigned,
         Code::Panicked,
     ];
 
@@ -371,6 +377,18 @@ impl Code {
                 "group_process_ended",
                 NextPass,
                 "the process that administers groups ended or hung, and is started again for the next call; if this goes on, report what it wrote to the log",
+            ),
+            Code::NoThread => (
+                "L501",
+                "no_thread",
+                Retry,
+                "the system refuses another thread and is asked again; raise its limit (ulimit -u, TasksMax of systemd, pids of the container), or give this daemon fewer flows or tasks",
+            ),
+            Code::TasksUnassigned => (
+                "L502",
+                "tasks_unassigned",
+                Retry,
+                "the flow's group gives its tasks to nobody, and is joined again; look whether the flow's progress topic is on the target",
             ),
             Code::Panicked => (
                 "L901",

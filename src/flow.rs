@@ -10,15 +10,14 @@
 //!   └─ watch loop            every second                  source ends → lag, status, metrics
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, error, warn};
+use tracing::{Instrument, debug, error, info, warn};
 
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::Admin;
@@ -30,8 +29,10 @@ use crate::status::{ConfigSyncStatus, FlowStatus, GroupSyncStatus, HeartbeatStat
 use crate::topology::FlowSpec;
 
 use lag::LagClock;
-use membership::{Membership, Ownership};
-use task_thread::{TaskEnd, TaskHandle};
+use ownership::Absent;
+use status::Holders;
+use supervision::{Part, PartHealth, Restarts, panicked};
+use task_thread::TaskHandle;
 use throttle::FlowThrottle;
 
 pub mod audit;
@@ -45,13 +46,16 @@ pub mod ledger;
 pub mod map_reader;
 pub mod membership;
 pub mod mm2_mirror;
+mod ownership;
 mod positions;
 pub mod progress;
 mod session;
 pub mod slot;
 pub mod start;
 mod state_topics;
+mod status;
 pub mod stopped;
+mod supervision;
 mod sync;
 pub mod takeover;
 pub mod task;
@@ -153,7 +157,7 @@ pub struct Accepts {
 /// A flow that runs until it is drained.
 #[derive(Debug)]
 pub struct Flow {
-    context: Arc<FlowContext>,
+    spec: FlowSpec,
     shared: Arc<Mutex<Shared>>,
     drain: CancellationToken,
     runner: JoinHandle<()>,
@@ -162,11 +166,16 @@ pub struct Flow {
 /// What the parts of a flow tell each other and the status.
 #[derive(Debug, Default)]
 struct Shared {
+    /// There is one once the clients of both clusters could be made.
+    context: Option<Arc<FlowContext>>,
     tasks: BTreeMap<u32, TaskHandle>,
+    absent: BTreeMap<u32, Absent>,
+    parts: BTreeMap<Part, PartHealth>,
     tasks_total: Option<u32>,
     /// Why the flow is not running yet.
     trouble: Option<Error>,
     joined: bool,
+    holders: Holders,
     draining: bool,
     stopped: bool,
     panicked: bool,
@@ -201,10 +210,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Flow {
-    /// Starts a flow. Nothing is contacted before this.
-    ///
-    /// # Errors
-    /// When librdkafka refuses the settings of a cluster.
+    /// Starts a flow. Nothing is contacted before this, and nothing fails in it: what cannot be started is tried again.
     pub fn start(
         spec: FlowSpec,
         source: ClusterConnection,
@@ -213,37 +219,26 @@ impl Flow {
         instance: &str,
         clusters: Arc<ClusterIds>,
         group_process: Arc<GroupProcess>,
-    ) -> Result<Self> {
-        let client_id = spec.id.group();
-        let context = Arc::new(FlowContext {
-            source_admin: Arc::new(Admin::new(&source, &client_id, Side::Source)?),
-            target_admin: Arc::new(Admin::new(&target, &client_id, Side::Target)?),
-            throttle: FlowThrottle::new(spec.throttle),
-            metrics: FlowMetrics::new(&spec.id),
-            clusters,
-            group_process,
-            view: ArcSwapOption::empty(),
-            spec,
-            source,
-            target,
-            memory,
-        });
+    ) -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let drain = CancellationToken::new();
-        let span = tracing::info_span!("flow", topology = %context.spec.id.topology, flow = %context.spec.id);
+        let span = tracing::info_span!("flow", topology = %spec.id.topology, flow = %spec.id);
+        let connect = {
+            let spec = spec.clone();
+            move || FlowContext::connect(&spec, &source, &target, memory, &clusters, &group_process)
+        };
         let runner = Runner {
-            context: context.clone(),
+            connect: Arc::new(connect),
             shared: shared.clone(),
             drain: drain.clone(),
             instance: instance.to_owned(),
         };
-        let runner = tokio::spawn(runner.run().instrument(span));
-        Ok(Self {
-            context,
+        Self {
+            spec,
             shared,
             drain,
-            runner,
-        })
+            runner: tokio::spawn(runner.run().instrument(span)),
+        }
     }
 
     /// Asks every part to finish what it has begun.
@@ -262,28 +257,76 @@ impl Flow {
         lock(&self.shared).panicked
     }
 
-    /// Names what has not ended yet.
-    pub fn late(&self) -> Vec<String> {
-        let id = &self.context.spec.id;
+    /// Names the tasks that have not drained yet.
+    pub fn late_tasks(&self) -> Vec<String> {
+        let id = &self.spec.id;
         let shared = lock(&self.shared);
         let tasks = shared.tasks.iter().filter(|(_, handle)| !handle.is_finished());
         tasks
             .map(|(task, handle)| {
-                let bytes = handle.status().in_flight_bytes;
+                let bytes = handle.status(Instant::now()).in_flight_bytes;
                 format!("{} {id} task {task}: {bytes} bytes in flight", id.topology)
             })
             .collect()
     }
 
+    /// Names the parts that have not ended yet. They hold no records.
+    pub fn late_parts(&self) -> Vec<String> {
+        if self.is_stopped() {
+            return vec![];
+        }
+        let id = &self.spec.id;
+        let shared = lock(&self.shared);
+        supervision::unfinished(&shared)
+            .iter()
+            .map(|part| format!("{} {id} {part}", id.topology))
+            .collect()
+    }
+
     /// The flow as it is now.
     pub fn status(&self) -> FlowStatus {
-        watch::status(&self.context, &lock(&self.shared), Instant::now())
+        let abandoned = self.runner.is_finished();
+        watch::status(&self.spec, &lock(&self.shared), abandoned, Instant::now())
     }
 }
 
+impl FlowContext {
+    /// Makes what the parts of a flow share. Contacts nobody yet.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the settings of a cluster.
+    fn connect(
+        spec: &FlowSpec,
+        source: &ClusterConnection,
+        target: &ClusterConnection,
+        memory: TaskMemory,
+        clusters: &Arc<ClusterIds>,
+        group_process: &Arc<GroupProcess>,
+    ) -> Result<Self> {
+        let client_id = spec.id.group();
+        Ok(Self {
+            source_admin: Arc::new(Admin::new(source, &client_id, Side::Source)?),
+            target_admin: Arc::new(Admin::new(target, &client_id, Side::Target)?),
+            throttle: FlowThrottle::new(spec.throttle),
+            metrics: FlowMetrics::new(&spec.id),
+            clusters: clusters.clone(),
+            group_process: group_process.clone(),
+            view: ArcSwapOption::empty(),
+            spec: spec.clone(),
+            source: source.clone(),
+            target: target.clone(),
+            memory,
+        })
+    }
+}
+
+/// How long the services of a flow may go on with what they do once its tasks have drained. They hold no records, and
+/// what they do is safe to be cut off: the next daemon does it again.
+const SERVICES_END: Duration = Duration::from_secs(2);
+
 /// Drives one flow.
 struct Runner {
-    context: Arc<FlowContext>,
+    connect: Arc<dyn Fn() -> Result<FlowContext> + Send + Sync>,
     shared: Arc<Mutex<Shared>>,
     drain: CancellationToken,
     instance: String,
@@ -291,41 +334,117 @@ struct Runner {
 
 impl Runner {
     async fn run(self) {
-        let Some(tasks_total) = self.prepare().await else {
-            lock(&self.shared).stopped = true;
-            return;
-        };
-        lock(&self.shared).tasks_total = Some(tasks_total);
-        let (context, shared, drain) = (self.context.clone(), self.shared.clone(), self.drain.clone());
-        let beats = heartbeats::run(context.clone(), shared.clone(), drain.clone());
-        let beats = tokio::spawn(beats.in_current_span());
-        let positions = positions::run(context.clone(), shared.clone(), drain.clone(), tasks_total);
-        let positions = tokio::spawn(positions.in_current_span());
-        let sync = tokio::spawn(sync::run(context, shared, drain, tasks_total).in_current_span());
-        let watch = tokio::spawn(watch::run(self.context.clone(), self.shared.clone()).in_current_span());
-        self.own_tasks(tasks_total).await;
+        if let Some(context) = self.connect().await
+            && let Some(tasks_total) = self.prepare(&context).await
+        {
+            self.run_parts(&context, tasks_total).await;
+        }
         lock(&self.shared).stopped = true;
-        watch.abort();
-        for service in [sync, beats, positions] {
-            if let Err(e) = service.await
-                && e.is_panic()
-            {
-                lock(&self.shared).panicked = true;
+    }
+
+    async fn run_parts(&self, context: &Arc<FlowContext>, tasks_total: u32) {
+        lock(&self.shared).tasks_total = Some(tasks_total);
+        // What every part gets; `run` makes the future of one of its lives.
+        macro_rules! keep {
+            ($part:expr, |$context:ident, $shared:ident, $drain:ident| $run:expr) => {
+                supervision::keep(
+                    $part,
+                    self.shared.clone(),
+                    context.metrics.clone(),
+                    self.drain.clone(),
+                    || {
+                        let ($context, $shared, $drain) =
+                            (context.clone(), self.shared.clone(), self.drain.clone());
+                        $run
+                    },
+                )
+            };
+        }
+        let drained = CancellationToken::new();
+        let tasks = async {
+            keep!(Part::Ownership, |context, shared, drain| {
+                ownership::run(context, shared, drain, self.instance.clone(), tasks_total)
+            })
+            .await;
+            // While its owner waits to be started again, a task runs on.
+            ownership::end_tasks(&self.shared).await;
+            drained.cancel();
+        };
+        let services = async {
+            let config_sync = keep!(Part::ConfigSync, |context, shared, drain| {
+                sync::run(context, shared, drain, tasks_total)
+            });
+            let groups = keep!(Part::Groups, |context, shared, drain| {
+                positions::run(context, shared, drain, tasks_total)
+            });
+            let heartbeats = async {
+                if context.spec.heartbeats.enabled {
+                    keep!(Part::Heartbeats, |context, shared, drain| {
+                        heartbeats::run(context, shared, drain)
+                    })
+                    .await;
+                }
+            };
+            let patience = async {
+                drained.cancelled().await;
+                tokio::time::sleep(SERVICES_END).await;
+            };
+            tokio::select! {
+                _ = async { tokio::join!(config_sync, groups, heartbeats) } => {}
+                () = patience => {}
+            }
+        };
+        let watch = keep!(Part::Watch, |context, shared, _drain| watch::run(context, shared));
+        tokio::select! {
+            _ = async { tokio::join!(tasks, services) } => {}
+            () = watch => {}
+        }
+        let cut_off = supervision::unfinished(&lock(&self.shared));
+        if !cut_off.is_empty() {
+            info!(
+                ?cut_off,
+                "the tasks have drained; what still waits for a cluster is left"
+            );
+        }
+    }
+
+    /// Makes the clients of both clusters, with patience. `None`: asked to drain meanwhile.
+    async fn connect(&self) -> Option<Arc<FlowContext>> {
+        let mut restarts = Restarts::default();
+        loop {
+            let connect = self.connect.clone();
+            match blocking(move || connect()).await {
+                Ok(context) => {
+                    let context = Arc::new(context);
+                    let mut shared = lock(&self.shared);
+                    shared.trouble = None;
+                    shared.context = Some(context.clone());
+                    return Some(context);
+                }
+                Err(error) => {
+                    let pause = restarts.fail(Instant::now());
+                    error!(%error, advice = error.code.page().advice, retry_in = ?pause, "the flow cannot start");
+                    lock(&self.shared).trouble = Some(error);
+                    tokio::select! {
+                        () = self.drain.cancelled() => return None,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
             }
         }
     }
 
     /// Creates the flow's own topics, with patience. `None`: asked to drain meanwhile.
-    async fn prepare(&self) -> Option<u32> {
+    async fn prepare(&self, context: &Arc<FlowContext>) -> Option<u32> {
         let mut pause = Duration::from_millis(250);
         loop {
-            let context = self.context.clone();
-            match blocking(move || prepare(&context)).await {
+            let preparing = context.clone();
+            match blocking(move || prepare(&preparing)).await {
                 Ok(tasks) => {
-                    if tasks != self.context.spec.tasks {
+                    if tasks != context.spec.tasks {
                         warn!(
                             tasks,
-                            configured = self.context.spec.tasks,
+                            configured = context.spec.tasks,
                             "the number of tasks is fixed when a flow is created; the configured one is ignored"
                         );
                     }
@@ -341,134 +460,6 @@ impl Runner {
                 () = self.drain.cancelled() => return None,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
             }
-        }
-    }
-
-    /// Runs the tasks that the group gives us, until drained.
-    async fn own_tasks(&self, tasks_total: u32) {
-        let spec = &self.context.spec;
-        let all: BTreeSet<u32> = (0..tasks_total).collect();
-        let label = format!("{} {} {}", spec.id.topology, spec.id, self.instance);
-        // An early start is safe because tasks fence each other. It saves the broker's initial rebalance
-        // delay, which applies to a group without members, and after a crash of ours the time that joining
-        // takes: a seat that bears our own name is our former life's.
-        let (context, own) = (self.context.clone(), label.clone());
-        let alone = blocking(move || {
-            let members = context
-                .target_admin
-                .group_members(&context.spec.id.group(), ADMIN_TIMEOUT)?;
-            Ok(members.iter().all(|member| *member == own))
-        });
-        let mut owned = match alone.await {
-            Ok(true) => all,
-            Ok(false) => BTreeSet::new(),
-            Err(error) => {
-                debug!(%error, "whether the group has other members is not known");
-                BTreeSet::new()
-            }
-        };
-        let (events, mut ownership) = mpsc::unbounded_channel();
-        let config = self
-            .context
-            .target
-            .member(&label, &spec.id.group(), &self.instance);
-        let joined = Membership::join(&config, &spec.id.progress_topic(), &label, move |event| {
-            // The receiver is gone only while everything ends.
-            let _ = events.send(event);
-        });
-        let membership = match joined {
-            Ok(membership) => membership,
-            Err(e) => {
-                let error = Error::new(Code::TargetAuthentication, e.to_string());
-                error!(%error, "the flow cannot join its group");
-                lock(&self.shared).trouble = Some(error);
-                return self.drain.cancelled().await;
-            }
-        };
-        let mut joined = false;
-        let mut releasing = BTreeSet::new();
-        let mut given_up: BTreeMap<u32, Instant> = BTreeMap::new();
-        let mut tick = tokio::time::interval(Duration::from_millis(20));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                Some(event) = ownership.recv() => match event {
-                    Ownership::Gained(tasks) => {
-                        if !joined {
-                            owned.clear();
-                        }
-                        joined = true;
-                        lock(&self.shared).joined = true;
-                        owned.extend(tasks);
-                    }
-                    Ownership::Revoked(tasks) => {
-                        owned.retain(|task| !tasks.contains(task));
-                        releasing.extend(tasks);
-                    }
-                },
-                _ = tick.tick() => {}
-            }
-            let draining = self.drain.is_cancelled();
-            let now = Instant::now();
-            let ended: Vec<(u32, TaskHandle)> = {
-                let mut shared = lock(&self.shared);
-                for (task, handle) in &shared.tasks {
-                    if draining || !owned.contains(task) {
-                        handle.drain();
-                    }
-                }
-                if !draining {
-                    for task in &owned {
-                        if shared.tasks.contains_key(task) || given_up.get(task).is_some_and(|at| now < *at) {
-                            continue;
-                        }
-                        shared
-                            .tasks
-                            .insert(*task, TaskHandle::start(self.context.clone(), *task));
-                    }
-                }
-                let done: Vec<u32> = shared
-                    .tasks
-                    .iter()
-                    .filter(|(_, handle)| handle.is_finished())
-                    .map(|(task, _)| *task)
-                    .collect();
-                done.into_iter()
-                    .filter_map(|task| shared.tasks.remove_entry(&task))
-                    .collect()
-            };
-            for (task, handle) in ended {
-                match handle.join() {
-                    Some(TaskEnd::Drained) => {}
-                    // Before the join is complete the other owner is as good as we are; after it, the group
-                    // says that the task is ours, and starting again fences whoever is mistaken.
-                    Some(TaskEnd::GivenUp) if joined => {
-                        given_up.insert(task, now + Duration::from_secs(1));
-                    }
-                    Some(TaskEnd::GivenUp) => {
-                        owned.remove(&task);
-                    }
-                    None => {
-                        error!(task, code = %Code::Panicked, "a task panicked");
-                        lock(&self.shared).panicked = true;
-                        given_up.insert(task, now + Duration::from_secs(10));
-                    }
-                }
-            }
-            let running = |task: &u32| lock(&self.shared).tasks.contains_key(task);
-            let free: BTreeSet<u32> = releasing.iter().copied().filter(|task| !running(task)).collect();
-            if !free.is_empty() {
-                releasing.retain(|task| !free.contains(task));
-                membership.release(free);
-            }
-            if draining && lock(&self.shared).tasks.is_empty() {
-                break;
-            }
-        }
-        // Leaving closes a consumer, which may wait for the target.
-        let left = tokio::task::spawn_blocking(move || drop(membership));
-        if tokio::time::timeout(Duration::from_secs(2), left).await.is_err() {
-            debug!("the group will notice by its session timeout that we left");
         }
     }
 }
@@ -498,6 +489,6 @@ fn prepare(context: &FlowContext) -> Result<u32> {
 async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(call).await {
         Ok(result) => result,
-        Err(e) => Err(Error::new(Code::Panicked, e.to_string())),
+        Err(e) => Err(panicked(e)),
     }
 }

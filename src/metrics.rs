@@ -89,6 +89,8 @@ definitions! {
         "Age of the oldest record that is not copied; NaN when unknown or owned elsewhere.";
     PARTITIONS: Gauge, "causeway_partitions", "partitions", ["state"],
         "Source partitions owned by this daemon, by state.";
+    PART_FAILURES: Counter, "causeway_part_failures_total", "failures", ["part"],
+        "Panics, refused threads and other ends that nobody asked for, of a part of the flow or of a task; each is started again.";
     GAPS: Counter, "causeway_gaps_total", "gaps", [],
         "Ranges of source offsets declared as lost.";
     GAP_RECORDS: Counter, "causeway_gap_records_total", "records", [],
@@ -121,6 +123,16 @@ definitions! {
 
 /// The states of `causeway_partitions`, as in [`crate::status::PartitionStatus::state`].
 pub const PARTITION_STATES: [&str; 4] = ["starting", "running", "paused", "halted"];
+
+/// The parts of `causeway_part_failures_total`, as in [`crate::status::PartStatus::part`], and the tasks.
+pub const PARTS: [&str; 6] = [
+    "ownership",
+    "config_sync",
+    "groups",
+    "heartbeats",
+    "watch",
+    "task",
+];
 
 /// Bucket bounds of all histograms, in seconds.
 const BUCKETS: &[f64] = &[
@@ -414,6 +426,7 @@ impl Drop for PartitionMetrics {
 /// What is recorded about a flow as a whole.
 #[derive(Clone, Debug)]
 pub struct FlowMetrics {
+    labels: Vec<Label>,
     partitions: [Gauge; PARTITION_STATES.len()],
     gaps: Counter,
     gap_records: Counter,
@@ -423,12 +436,17 @@ impl FlowMetrics {
     /// Registers the series of one flow.
     pub fn new(flow: &FlowId) -> Self {
         let labels = flow_labels(flow);
-        Self {
+        let it = Self {
             partitions: PARTITION_STATES
                 .map(|state| gauge!(PARTITIONS.name, with(&labels, [("state", state.to_owned())]))),
             gaps: zero(GAPS, labels.clone()),
-            gap_records: zero(GAP_RECORDS, labels),
+            gap_records: zero(GAP_RECORDS, labels.clone()),
+            labels,
+        };
+        for part in PARTS {
+            it.part_failures(part).increment(0);
         }
+        it
     }
 
     /// So many partitions are in this state, one of [`PARTITION_STATES`]; any other word is ignored.
@@ -438,6 +456,18 @@ impl FlowMetrics {
                 gauge.set(count as f64);
             }
         }
+    }
+
+    /// A part, one of [`PARTS`], ended although nobody had asked it to. Rare, so it may look its series up.
+    pub fn part_failed(&self, part: &str) {
+        self.part_failures(part).increment(1);
+    }
+
+    fn part_failures(&self, part: &str) -> Counter {
+        counter!(
+            PART_FAILURES.name,
+            with(&self.labels, [("part", part.to_owned())])
+        )
     }
 
     /// A gap of so many source offsets was declared.

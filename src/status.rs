@@ -29,7 +29,7 @@ pub struct FlowStatus {
     pub flow: String,
     /// `exactly_once` or `at_least_once`.
     pub delivery: String,
-    /// One of `starting`, `standby`, `running`, `degraded`, `draining`, `stopped`.
+    /// One of `starting`, `standby`, `running`, `degraded`, `failed`, `draining`, `stopped`.
     pub state: String,
     /// Why the state is not `running`.
     pub reason: Option<String>,
@@ -46,8 +46,26 @@ pub struct FlowStatus {
     pub groups: Option<GroupSyncStatus>,
     /// The heartbeats of the flow; absent when another daemon or flow carries them.
     pub heartbeats: Option<HeartbeatStatus>,
+    /// What runs beside the tasks.
+    #[serde(default)]
+    pub parts: Vec<PartStatus>,
     /// The tasks owned by this daemon.
     pub tasks: Vec<TaskStatus>,
+}
+
+/// A part of a flow that is no task. It runs until the flow drains; when it ends before, it is started again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartStatus {
+    /// `ownership`, `config_sync`, `groups`, `heartbeats` or `watch`.
+    pub part: String,
+    /// `running`; `failed` while it waits to be started again, or does not come back from what it does.
+    pub state: String,
+    /// Why it has failed, with code and advice; of one that runs, why it failed the last time.
+    pub reason: Option<String>,
+    /// How long it has been at what it does at this moment; absent while it waits for its next turn.
+    pub seconds_busy: Option<f64>,
+    /// How often it has failed since the process started.
+    pub failures: u64,
 }
 
 /// The last pass of the config syncer.
@@ -115,10 +133,13 @@ pub struct HeartbeatStatus {
 pub struct TaskStatus {
     /// Slot number, from 0.
     pub task: u32,
-    /// One of `starting`, `running`, `backing_off`, `draining`, `stopped`.
+    /// One of `starting`, `running`, `backing_off`, `failed`, `draining`, `stopped`.
     pub state: String,
     /// Why it is not running, with code and advice.
     pub reason: Option<String>,
+    /// Age of what is said here; a task that is well says it again twice a second. Absent where no thread runs.
+    #[serde(default)]
+    pub seconds_since_published: Option<f64>,
     /// What keeps it from taking more at this moment: `throttled`, `buffer_full`, or nothing.
     pub waiting_for: Option<String>,
     /// Bytes taken and not yet acknowledged.

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::config::Config;
-use crate::error::Result;
 use crate::flow::{ClusterIds, Flow};
 use crate::kafka::client::TaskMemory;
 use crate::kafka::groups::GroupProcess;
@@ -43,11 +42,8 @@ const PROCESS_MEMORY: u64 = 32 << 20;
 const LEAST_TASK_MEMORY: u64 = 4 << 20;
 
 impl Supervisor {
-    /// Starts every flow. Must be called inside a tokio runtime.
-    ///
-    /// # Errors
-    /// When librdkafka refuses the settings of a cluster.
-    pub fn start(config: Arc<Config>, flows: Vec<FlowSpec>) -> Result<Self> {
+    /// Starts every flow; one that cannot start holds up no other. Must be called inside a tokio runtime.
+    pub fn start(config: Arc<Config>, flows: Vec<FlowSpec>) -> Self {
         let tasks: u64 = flows.iter().map(|flow| u64::from(flow.tasks)).sum();
         let memory = task_memory(config.memory_budget, tasks);
         let clusters = Arc::new(ClusterIds::default());
@@ -70,14 +66,14 @@ impl Supervisor {
                 &config.instance,
                 clusters.clone(),
                 group_process.clone(),
-            )?);
+            ));
         }
-        Ok(Self {
+        Self {
             flows: Arc::new(started),
             config,
             started: Instant::now(),
             draining: Arc::new(AtomicBool::new(false)),
-        })
+        }
     }
 
     /// A function that reads the status, for whoever serves it.
@@ -102,16 +98,16 @@ impl Supervisor {
         let mut told = Instant::now();
         loop {
             if self.flows.iter().all(Flow::is_stopped) {
-                let panicked = self.flows.iter().any(Flow::has_panicked);
-                return if panicked {
-                    DrainOutcome::Panicked
-                } else {
-                    DrainOutcome::Drained
-                };
+                return self.drained();
             }
             let now = Instant::now();
-            let late = || self.flows.iter().flat_map(Flow::late).collect::<Vec<_>>();
+            let named = |what: fn(&Flow) -> Vec<String>| self.flows.iter().flat_map(what).collect::<Vec<_>>();
+            let late = || [named(Flow::late_tasks), named(Flow::late_parts)].concat();
             if deadline <= now || impatient.is_cancelled() {
+                if named(Flow::late_tasks).is_empty() {
+                    warn!(left = ?late(), "drain deadline passed; all tasks have drained");
+                    return self.drained();
+                }
                 let late = late();
                 error!(?late, "drain deadline passed");
                 return DrainOutcome::Late(late);
@@ -121,6 +117,13 @@ impl Supervisor {
                 warn!(remaining = ?late(), time_left = ?deadline - now, "draining");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn drained(&self) -> DrainOutcome {
+        match self.flows.iter().any(Flow::has_panicked) {
+            true => DrainOutcome::Panicked,
+            false => DrainOutcome::Drained,
         }
     }
 }

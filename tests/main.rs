@@ -12,6 +12,7 @@ mod harness;
 mod harness_works;
 mod import;
 mod isolation;
+mod liveness;
 mod mm2_cases;
 mod mm2_records;
 mod offsets;

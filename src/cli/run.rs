@@ -31,7 +31,7 @@ pub fn run(config: Config, flows: Vec<FlowSpec>) -> Outcome<()> {
         announce(&config, &flows);
 
         let drain_timeout = config.drain_timeout;
-        let supervisor = Supervisor::start(Arc::new(config), flows).map_err(failed)?;
+        let supervisor = Supervisor::start(Arc::new(config), flows);
         let api = listener.serve(metrics, supervisor.status_fn());
         info!(address = %api.address(), "answering /live, /ready, /status and /metrics");
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::table::{count, table};
 use super::{Outcome, OutputFormat, failed};
 use crate::status::{
-    ConfigSyncStatus, DaemonStatus, FlowStatus, GroupStatus, GroupSyncStatus, HeartbeatStatus,
+    ConfigSyncStatus, DaemonStatus, FlowStatus, GroupStatus, GroupSyncStatus, HeartbeatStatus, PartStatus,
     PartitionStatus, TaskStatus,
 };
 
@@ -107,6 +107,13 @@ fn flow_block(flow: &FlowStatus, all: bool) -> String {
             line("", &format!("error: {error}"));
         }
     }
+    for it in flow
+        .parts
+        .iter()
+        .filter(|it| it.state != "running" || 0 < it.failures)
+    {
+        line(&it.part, &part(it));
+    }
     let total = flow
         .tasks_total
         .map_or("unknown".into(), |total| total.to_string());
@@ -164,6 +171,18 @@ fn groups(sync: &GroupSyncStatus) -> String {
     }
 }
 
+/// What runs beside the tasks, where it is not well or was not.
+fn part(part: &PartStatus) -> String {
+    let reason = part.reason.as_deref().unwrap_or("no reason given");
+    match part.state.as_str() {
+        "running" => {
+            let times = count(part.failures as usize, "time");
+            format!("running, has failed {times}; the last time: {reason}")
+        }
+        state => format!("{state}: {reason}"),
+    }
+}
+
 fn heartbeats(heartbeats: &HeartbeatStatus) -> String {
     let newest = match heartbeats.age_seconds {
         None => "none of the source's has arrived".to_owned(),
@@ -182,6 +201,8 @@ fn tasks(tasks: &[TaskStatus]) -> String {
             [
                 task.task.to_string(),
                 task.state.clone(),
+                task.seconds_since_published
+                    .map_or("unknown".into(), |since| format!("{} ago", age(since))),
                 size(task.in_flight_bytes),
                 states(&task.partitions),
                 task.waiting_for.clone().unwrap_or_default(),
@@ -192,6 +213,7 @@ fn tasks(tasks: &[TaskStatus]) -> String {
     let header = [
         "TASK",
         "STATE",
+        "SAID",
         "IN FLIGHT",
         "PARTITIONS",
         "WAITING FOR",
@@ -363,10 +385,18 @@ mod tests {
                     lost: 3,
                     errors: vec!["T205".into()],
                 }),
+                parts: vec![PartStatus {
+                    part: "watch".into(),
+                    state: "running".into(),
+                    reason: Some("L901 panicked: index out of bounds".into()),
+                    seconds_busy: None,
+                    failures: 2,
+                }],
                 tasks: vec![TaskStatus {
                     task: 2,
                     state: "running".into(),
                     reason: None,
+                    seconds_since_published: Some(0.4),
                     waiting_for: Some("throttled".into()),
                     in_flight_bytes: 12 * 1024,
                     partitions: vec![partition(0, "running", Some(3)), halted, with_gap],
@@ -389,9 +419,10 @@ korea-dr seoul->busan: degraded (exactly_once)
                error: d: T203
   heartbeats   newest arrived is 0.4s old, 3 lost
                error: T205
+  watch        running, has failed 2 times; the last time: L901 panicked: index out of bounds
   tasks        1 of 4 here
-    TASK  STATE    IN FLIGHT  PARTITIONS           WAITING FOR  REASON
-    2     running  12.0 KiB   1 halted, 2 running  throttled
+    TASK  STATE    SAID      IN FLIGHT  PARTITIONS           WAITING FOR  REASON
+    2     running  0.4s ago  12.0 KiB   1 halted, 2 running  throttled
     PARTITION  STATE    LAG                     NEXT SOURCE  SOURCE END  NEXT TARGET  NOTES
     orders-1   halted   unknown                 10           unknown     unknown      S301 source_out_of_range
     orders-2   running  0 records, unknown age  10           10          unknown      gap [5, 9) out_of_range

@@ -22,6 +22,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::supervision::{Busy, Part};
 use super::{FlowContext, Shared, blocking, lock, now_ms};
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::{Admin, NewTopic};
@@ -46,11 +47,12 @@ const TAIL: i64 = 100;
 const REPLICATION_FACTOR: i32 = 3;
 
 /// Writes heartbeats and watches what arrives, while this daemon owns task 0.
-pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>, drain: CancellationToken) {
+pub(super) async fn run(
+    context: Arc<FlowContext>,
+    shared: Arc<Mutex<Shared>>,
+    drain: CancellationToken,
+) -> Result<()> {
     let spec = &context.spec.heartbeats;
-    if !spec.enabled {
-        return;
-    }
     // A long interval is cut into equal parts.
     let looks = spec
         .interval
@@ -63,7 +65,7 @@ pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>, d
     let mut look = 0;
     loop {
         tokio::select! {
-            () = drain.cancelled() => break,
+            () = drain.cancelled() => return Ok(()),
             _ = tick.tick() => {}
         }
         if !lock(&shared).tasks.contains_key(&0) {
@@ -72,6 +74,7 @@ pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>, d
             lock(&shared).heartbeats = None;
             continue;
         }
+        let _busy = Busy::at(&shared, Part::Heartbeats);
         let carrier = carrier.get_or_insert_with(|| Carrier::new(&context));
         if look % looks == 0 {
             carrier.beat(&context).await;

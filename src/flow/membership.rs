@@ -19,6 +19,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset as RdOffset};
 use tracing::{debug, error, info, warn};
 
+use crate::error::{Code, Error, Result as Outcome};
 use crate::kafka::client::LogContext;
 
 /// What the group decided.
@@ -42,17 +43,18 @@ impl Membership {
     /// Joins the group of `config` with the tasks of `topic`; reports to `notify` from a thread of its own.
     ///
     /// # Errors
-    /// When librdkafka refuses the settings.
+    /// When librdkafka refuses the settings, or the system another thread.
     pub fn join(
         config: &ClientConfig,
         topic: &str,
         label: &str,
         notify: impl Fn(Ownership) + Send + 'static,
-    ) -> Result<Self, KafkaError> {
+    ) -> Outcome<Self> {
         let closing = Arc::new(AtomicBool::new(false));
         let (released, releases) = mpsc::channel();
         let member = Member {
-            consumer: subscribe(config, topic, label, &closing)?,
+            consumer: subscribe(config, topic, label, &closing)
+                .map_err(|e| Error::new(Code::TargetAuthentication, e.to_string()))?,
             config: config.clone(),
             label: label.to_owned(),
             owned: BTreeSet::new(),
@@ -63,7 +65,7 @@ impl Membership {
         let thread = std::thread::Builder::new()
             .name("membership".into())
             .spawn(move || member.run(notify))
-            .expect("the system can start a thread");
+            .map_err(|error| Error::new(Code::NoThread, format!("membership: {error}")))?;
         Ok(Self {
             thread: Some(thread),
             closing,

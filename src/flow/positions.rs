@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::map_reader::MapReader;
 use super::mm2_mirror::running;
+use super::supervision::{Busy, Part, panicked};
 use super::task_thread::task_of;
 use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, View, lock, now_ms};
 use crate::error::{Code, Error, Result, Side};
@@ -51,13 +52,13 @@ pub(super) async fn run(
     shared: Arc<Mutex<Shared>>,
     drain: CancellationToken,
     tasks: u32,
-) {
+) -> Result<()> {
     let interval = context.spec.offset_sync.interval;
     let mut translator: Option<Translator> = None;
     let mut next = Instant::now();
     loop {
         tokio::select! {
-            () = drain.cancelled() => return,
+            () = drain.cancelled() => return Ok(()),
             () = tokio::time::sleep(next.saturating_duration_since(Instant::now()).min(Duration::from_millis(200))) => {}
         }
         if !lock(&shared).tasks.contains_key(&0) {
@@ -74,6 +75,7 @@ pub(super) async fn run(
             Some(working) => working,
             None => Translator::new(&context),
         };
+        let busy = Busy::at(&shared, Part::Groups);
         let pass = {
             let context = context.clone();
             tokio::task::spawn_blocking(move || {
@@ -81,22 +83,16 @@ pub(super) async fn run(
                 (working, pass)
             })
         };
-        let (status, trouble) = match pass.await {
-            Ok((working, outcome)) => {
-                let status = working.status(Instant::now());
-                translator = Some(working);
-                (Some(status), outcome.err())
-            }
-            Err(e) => {
-                lock(&shared).panicked = true;
-                (None, Some(Error::new(Code::Panicked, e.to_string())))
-            }
-        };
+        let (working, outcome) = pass.await.map_err(panicked)?;
+        drop(busy);
+        let mut status = working.status(Instant::now());
+        translator = Some(working);
         let mut shared = lock(&shared);
         let before = shared.groups.take();
         let known = before.as_ref().and_then(|before| before.errors.first().cloned());
-        let mut status = status.or(before).unwrap_or_default();
-        let text = trouble.map(|error| format!("{error}; {}", error.code.page().advice));
+        let text = outcome
+            .err()
+            .map(|error| format!("{error}; {}", error.code.page().advice));
         match &text {
             Some(text) if known.as_ref() != Some(text) => warn!(error = %text, "group positions"),
             _ => {}

@@ -825,7 +825,9 @@ impl<'a> Session<'a> {
                 gaps: stored.map_or(vec![], |stored| stored.gaps.lines()),
             });
         }
-        let mut status = lock(&self.task.status);
+        let mut published = lock(&self.task.published);
+        published.at = now;
+        let status = &mut published.status;
         status.waiting_for = match (self.task.account.wait().is_some(), self.state.is_full()) {
             (true, _) => Some("throttled".into()),
             (false, true) => Some("buffer_full".into()),
@@ -973,6 +975,7 @@ fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {
         if let Some(view) = task.flow.view.load_full() {
             return Some(view);
         }
+        task.still_here();
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }

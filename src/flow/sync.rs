@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::supervision::{Busy, Part, panicked};
 use super::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, Shared, SyncReport, View, lock};
 use crate::config_sync::plan::MAX_MESSAGE_BYTES;
 use crate::config_sync::{Origins, Pass, Syncer, TopicView};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Result};
 use crate::kafka::TopicPartition;
 use crate::metrics::ConfigSyncMetrics;
 use crate::replication_policy::Exclusion;
@@ -27,19 +28,17 @@ pub(super) async fn run(
     shared: Arc<Mutex<Shared>>,
     drain: CancellationToken,
     tasks: u32,
-) {
+) -> Result<()> {
     let spec = &context.spec;
     let metrics = ConfigSyncMetrics::new(&spec.id);
-    let new_syncer = || {
-        Syncer::new(
-            context.source_admin.clone(),
-            context.target_admin.clone(),
-            Origins::new(context.source.clone()),
-            spec.clone(),
-        )
-    };
+
     let mut cluster_ids: Option<(String, String)> = None;
-    let mut syncer = new_syncer();
+    let mut syncer = Syncer::new(
+        context.source_admin.clone(),
+        context.target_admin.clone(),
+        Origins::new(context.source.clone()),
+        spec.clone(),
+    );
     let mut failures = 0u32;
     let mut absent: BTreeMap<TopicPartition, Instant> = BTreeMap::new();
     loop {
@@ -48,7 +47,7 @@ pub(super) async fn run(
         let call = {
             let (context, ids) = (context.clone(), cluster_ids.clone());
             move || {
-                let pass = (|| {
+                let pass: Result<_> = (|| {
                     let ids = match ids {
                         Some(ids) => ids,
                         None => {
@@ -64,18 +63,10 @@ pub(super) async fn run(
                 (syncer, pass)
             }
         };
-        let result = match tokio::task::spawn_blocking(call).await {
-            Ok((returned, result)) => {
-                syncer = returned;
-                result
-            }
-            Err(e) => {
-                // What it knew is learned again by its next pass.
-                syncer = new_syncer();
-                lock(&shared).panicked = true;
-                Err(Error::new(Code::Panicked, e.to_string()))
-            }
-        };
+        let busy = Busy::at(&shared, Part::ConfigSync);
+        let (returned, result) = tokio::task::spawn_blocking(call).await.map_err(panicked)?;
+        drop(busy);
+        syncer = returned;
         metrics.pass();
         let mut pause = spec.config_sync.interval;
         match result {
@@ -133,7 +124,7 @@ pub(super) async fn run(
             pause = Duration::from_millis(100);
         }
         tokio::select! {
-            () = drain.cancelled() => return,
+            () = drain.cancelled() => return Ok(()),
             () = tokio::time::sleep(pause) => {}
         }
     }

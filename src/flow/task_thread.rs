@@ -10,9 +10,11 @@ use tracing::{debug, error, info, warn};
 
 use super::health::{Found, Health};
 use super::session::Session;
+use super::status::STALE;
+use super::supervision::panic_text;
 use super::throttle::Account;
 use super::{FlowContext, lock};
-use crate::error::{Error, Rank, Remedy};
+use crate::error::{Code, Error, Rank, Remedy, Result};
 use crate::kafka::TopicPartition;
 use crate::metrics::TaskMetrics;
 use crate::status::TaskStatus;
@@ -22,8 +24,8 @@ use crate::status::TaskStatus;
 pub enum TaskEnd {
     /// Everything taken was committed.
     Drained,
-    /// Somebody else owns the slot.
-    GivenUp,
+    /// Somebody else owns the slot: how that was found.
+    GivenUp(Error),
 }
 
 /// A running task.
@@ -31,33 +33,39 @@ pub enum TaskEnd {
 pub struct TaskHandle {
     thread: JoinHandle<TaskEnd>,
     drain: Arc<AtomicBool>,
-    status: Arc<Mutex<TaskStatus>>,
+    published: Arc<Mutex<Published>>,
+}
+
+/// What a task said about itself, and when.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) status: TaskStatus,
+    pub(super) at: Instant,
 }
 
 impl TaskHandle {
     /// Starts the thread of task `task`.
-    pub fn start(flow: Arc<FlowContext>, task: u32) -> Self {
-        let status = Arc::new(Mutex::new(TaskStatus {
-            task,
-            state: "starting".into(),
-            reason: None,
-            waiting_for: None,
-            in_flight_bytes: 0,
-            partitions: vec![],
+    ///
+    /// # Errors
+    /// The system refuses another thread.
+    pub fn start(flow: Arc<FlowContext>, task: u32) -> Result<Self> {
+        let published = Arc::new(Mutex::new(Published {
+            status: task_status(task, "starting", None),
+            at: Instant::now(),
         }));
         let drain = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
             .name(format!("task-{task}"))
             .spawn({
-                let (drain, status) = (drain.clone(), status.clone());
-                move || TaskThread::new(flow, task, drain, status).run()
+                let (drain, published) = (drain.clone(), published.clone());
+                move || TaskThread::new(flow, task, drain, published).run()
             })
-            .expect("the system can start a thread");
-        Self {
+            .map_err(|error| Error::new(Code::NoThread, format!("task {task}: {error}")))?;
+        Ok(Self {
             thread,
             drain,
-            status,
-        }
+            published,
+        })
     }
 
     /// Asks the task to finish what it has taken and to end.
@@ -70,14 +78,46 @@ impl TaskHandle {
         self.thread.is_finished()
     }
 
-    /// Waits for the end. `None`: the task panicked.
-    pub fn join(self) -> Option<TaskEnd> {
-        self.thread.join().ok()
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// The task panicked.
+    pub fn join(self) -> Result<TaskEnd> {
+        self.thread
+            .join()
+            .map_err(|panic| Error::new(Code::Panicked, panic_text(panic.as_ref())))
     }
 
-    /// What the task last said about itself.
-    pub fn status(&self) -> TaskStatus {
-        lock(&self.status).clone()
+    /// What the task last said about itself. One that says nothing any more has failed.
+    pub fn status(&self, now: Instant) -> TaskStatus {
+        let published = lock(&self.published);
+        let mut status = published.status.clone();
+        let age = now.saturating_duration_since(published.at);
+        status.seconds_since_published = Some(age.as_secs_f64());
+        if STALE < age {
+            let last = std::mem::replace(&mut status.state, "failed".into());
+            let reason = status
+                .reason
+                .map_or(String::new(), |reason| format!(", {reason}"));
+            status.reason = Some(format!(
+                "nothing heard for {} s; last: {last}{reason}",
+                age.as_secs()
+            ));
+        }
+        status
+    }
+}
+
+/// A task without partitions.
+pub(super) fn task_status(task: u32, state: &str, why: Option<&Error>) -> TaskStatus {
+    TaskStatus {
+        task,
+        state: state.into(),
+        reason: why.map(|error| format!("{error}; {}", error.code.page().advice)),
+        seconds_since_published: None,
+        waiting_for: None,
+        in_flight_bytes: 0,
+        partitions: vec![],
     }
 }
 
@@ -85,7 +125,7 @@ pub(super) struct TaskThread {
     pub(super) flow: Arc<FlowContext>,
     pub(super) task: u32,
     pub(super) drain: Arc<AtomicBool>,
-    pub(super) status: Arc<Mutex<TaskStatus>>,
+    pub(super) published: Arc<Mutex<Published>>,
     pub(super) metrics: TaskMetrics,
     pub(super) account: Account,
     pub(super) health: Health,
@@ -102,7 +142,7 @@ impl TaskThread {
         flow: Arc<FlowContext>,
         task: u32,
         drain: Arc<AtomicBool>,
-        status: Arc<Mutex<TaskStatus>>,
+        published: Arc<Mutex<Published>>,
     ) -> Self {
         let metrics = TaskMetrics::new(&flow.spec.id, task);
         let account = flow.throttle.account();
@@ -110,7 +150,7 @@ impl TaskThread {
             flow,
             task,
             drain,
-            status,
+            published,
             metrics,
             account,
             health: Health::default(),
@@ -142,7 +182,7 @@ impl TaskThread {
             if error.code.page().remedy == Remedy::GiveUpTask {
                 warn!(%error, "task given up");
                 self.set_state("stopped", Some(&error));
-                return TaskEnd::GivenUp;
+                return TaskEnd::GivenUp(error);
             }
             if self.drain.load(Ordering::Relaxed) {
                 warn!(%error, "task ends without a last commit; what it had in flight is copied again");
@@ -158,17 +198,25 @@ impl TaskThread {
             self.set_state("backing_off", Some(&error));
             let until = Instant::now() + pause;
             while Instant::now() < until && !self.drain.load(Ordering::Relaxed) {
+                self.still_here();
                 std::thread::park_timeout(Duration::from_millis(50));
             }
         }
     }
 
     pub(super) fn set_state(&self, state: &str, error: Option<&Error>) {
-        let mut status = lock(&self.status);
+        let mut published = lock(&self.published);
+        published.at = Instant::now();
+        let status = &mut published.status;
         status.state = state.into();
         status.reason = error.map(|e| format!("{e}; {}", e.code.page().advice));
         status.waiting_for = None;
         status.in_flight_bytes = 0;
+    }
+
+    /// What was said last is still so.
+    pub(super) fn still_here(&self) {
+        lock(&self.published).at = Instant::now();
     }
 
     /// Keeps a partition out until it may be tried again. `accepts`: what its target topic takes at present.

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::task_thread::{TaskHandle, task_of};
+use super::status::{self, Facts};
+use super::supervision::{Busy, Part};
+use super::task_thread::task_of;
 use super::{FlowContext, Shared, blocking, lock};
+use crate::error::Result;
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::OffsetSpec;
 use crate::metrics::{PARTITION_STATES, PartitionMetrics};
 use crate::status::{FlowStatus, HeartbeatStatus};
-use crate::topology::Delivery;
+use crate::topology::{Delivery, FlowSpec};
 
 /// How often source ends are asked for and the status is put together.
 const WATCH: Duration = Duration::from_secs(1);
@@ -20,11 +23,12 @@ const WATCH: Duration = Duration::from_secs(1);
 const ENDS_FRESH: Duration = Duration::from_secs(5);
 
 /// Asks for the source's ends and keeps lag and gauges up to date.
-pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
+pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) -> Result<()> {
     let mut tick = tokio::time::interval(WATCH);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        let _busy = Busy::at(&shared, Part::Watch);
         let Some(view) = context.view.load_full() else {
             continue;
         };
@@ -63,7 +67,7 @@ pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
             }
         }
         let now = Instant::now();
-        let status = status(&context, &lock(&shared), now);
+        let status = status(&context.spec, &lock(&shared), false, now);
         let partitions = || status.tasks.iter().flat_map(|task| &task.partitions);
         for state in PARTITION_STATES {
             context
@@ -86,8 +90,11 @@ pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) {
 }
 
 /// Puts the status of a flow together. Lag is unknown where the source's end has not been heard lately.
-pub(super) fn status(context: &FlowContext, shared: &Shared, now: Instant) -> FlowStatus {
-    let mut tasks: Vec<_> = shared.tasks.values().map(TaskHandle::status).collect();
+pub(super) fn status(spec: &FlowSpec, shared: &Shared, abandoned: bool, now: Instant) -> FlowStatus {
+    let running = shared.tasks.values().map(|handle| handle.status(now));
+    let absent = shared.absent.iter().map(|(task, absent)| absent.status(*task));
+    let mut tasks: Vec<_> = running.chain(absent).collect();
+    tasks.sort_by_key(|task| task.task);
     let (mut records, mut seconds) = (Some(0u64), Some(0f64));
     for it in tasks.iter_mut().flat_map(|task| &mut task.partitions) {
         let tp = TopicPartition::new(it.topic.as_str(), it.partition);
@@ -105,41 +112,40 @@ pub(super) fn status(context: &FlowContext, shared: &Shared, now: Instant) -> Fl
         seconds = seconds.zip(it.lag_seconds).map(|(longest, lag)| longest.max(lag));
     }
     // A task that starts has not said yet which partitions it has: their sum would be 0, which is not the lag.
-    let starting = tasks.iter().any(|task| task.state == "starting");
-    let known = !tasks.is_empty() && !starting && context.view.load().is_some();
-    let held = tasks
+    let starting = tasks
         .iter()
-        .flat_map(|task| &task.partitions)
-        .filter(|it| it.state != "running")
-        .count();
-    let failing = tasks.iter().find(|task| task.state == "backing_off");
-    let (state, reason) = if shared.stopped {
-        ("stopped", shared.trouble.as_ref().map(ToString::to_string))
-    } else if shared.draining {
-        ("draining", None)
-    } else if let Some(error) = &shared.trouble {
-        ("starting", Some(format!("{error}; {}", error.code.page().advice)))
-    } else if let Some(task) = failing {
-        ("degraded", task.reason.clone())
-    } else if tasks.is_empty() && shared.joined {
-        ("standby", Some("another daemon owns the tasks".to_owned()))
-    } else if tasks.is_empty() || context.view.load().is_none() || starting {
-        let waiting = shared
+        .any(|task| matches!(task.state.as_str(), "starting" | "failed"));
+    let has_view = shared
+        .context
+        .as_ref()
+        .is_some_and(|context| context.view.load().is_some());
+    let known = !tasks.is_empty() && !starting && has_view;
+    let parts: Vec<_> = shared
+        .parts
+        .iter()
+        .map(|(part, health)| health.status(*part, now))
+        .collect();
+    let (state, reason) = status::state(&Facts {
+        stopped: shared.stopped,
+        draining: shared.draining,
+        abandoned,
+        connected: shared.context.is_some(),
+        trouble: shared.trouble.as_ref(),
+        parts: &parts,
+        tasks: &tasks,
+        joined: shared.joined,
+        holders: shared.holders.now(now),
+        has_view,
+        sync_trouble: shared.sync_trouble.as_ref(),
+        sync_error: shared
             .sync
             .as_ref()
-            .and_then(|report| report.status.errors.first().cloned());
-        ("starting", waiting)
-    } else if let Some(error) = &shared.sync_trouble {
-        ("degraded", Some(format!("{error}; {}", error.code.page().advice)))
-    } else if 0 < held {
-        ("degraded", Some(format!("{held} partitions are not running")))
-    } else {
-        ("running", None)
-    };
+            .and_then(|report| report.status.errors.first().map(String::as_str)),
+    });
     FlowStatus {
-        topology: context.spec.id.topology.clone(),
-        flow: context.spec.id.to_string(),
-        delivery: match context.spec.delivery {
+        topology: spec.id.topology.clone(),
+        flow: spec.id.to_string(),
+        delivery: match spec.delivery {
             Delivery::ExactlyOnce => "exactly_once".into(),
             Delivery::AtLeastOnce => "at_least_once".into(),
         },
@@ -164,6 +170,7 @@ pub(super) fn status(context: &FlowContext, shared: &Shared, now: Instant) -> Fl
                 ..status.clone()
             }
         }),
+        parts,
         tasks,
     }
 }

@@ -43,6 +43,30 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// What the answer may take beyond the timeout given to librdkafka, which normally reports it itself.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
+/// How many partitions of `topic` there are in a member's assignment (Kafka's `ConsumerProtocolAssignment`: a version,
+/// then topics, each with its partitions).
+fn assigned(mut bytes: &[u8], topic: &str) -> Option<usize> {
+    fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+        let (number, rest) = bytes.split_first_chunk::<N>()?;
+        *bytes = rest;
+        Some(*number)
+    }
+    take::<2>(&mut bytes)?;
+    let topics = i32::from_be_bytes(take(&mut bytes)?);
+    let mut partitions = 0;
+    for _ in 0..topics {
+        let length = u16::from_be_bytes(take(&mut bytes)?);
+        let (name, rest) = bytes.split_at_checked(length.into())?;
+        bytes = rest;
+        let count = usize::try_from(i32::from_be_bytes(take(&mut bytes)?)).ok()?;
+        bytes = bytes.get(count.checked_mul(4)?..)?;
+        if name == topic.as_bytes() {
+            partitions += count;
+        }
+    }
+    Some(partitions)
+}
+
 /// One topic as the cluster sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
@@ -640,10 +664,25 @@ impl Admin {
     ///
     /// A coordinator that is just starting or moving is asked again until the timeout: librdkafka does not.
     pub fn group_members(&self, group: &str, timeout: Duration) -> Result<Vec<String>> {
+        let holdings = self.group_holdings(group, "", timeout)?;
+        Ok(holdings.into_iter().map(|(member, _)| member).collect())
+    }
+
+    /// As [`Admin::group_members`], each with the number of partitions of `topic` that it holds: none while the group
+    /// hands them out.
+    ///
+    /// # Errors
+    /// The coordinator cannot be asked.
+    pub fn group_holdings(
+        &self,
+        group: &str,
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<Vec<(String, usize)>> {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.group_members_now(group, left) {
+            match self.group_holdings_now(group, topic, left) {
                 Err(error)
                     if matches!(error.code, Code::SourceUnavailable | Code::TargetUnavailable)
                         && Instant::now() + SLICE < deadline =>
@@ -655,7 +694,12 @@ impl Admin {
         }
     }
 
-    fn group_members_now(&self, group: &str, timeout: Duration) -> Result<Vec<String>> {
+    fn group_holdings_now(
+        &self,
+        group: &str,
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<Vec<(String, usize)>> {
         // Not `DescribeConsumerGroups`: the admin calls that look for a coordinator abort the process when
         // their connection drops at the wrong moment (librdkafka 2.12, issue 4605).
         let name = c_string(group);
@@ -678,7 +722,17 @@ impl Admin {
                 if found.err != Err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                     members = Err(self.failure(&what, found.err, &describe(found.err)));
                 } else if let Ok(members) = &mut members {
-                    let of = |number| text((*found.members.add(number)).client_id);
+                    let of = |number| {
+                        let member = &*found.members.add(number);
+                        let assignment = member.member_assignment.cast::<u8>();
+                        let assignment = match usize::try_from(member.member_assignment_size) {
+                            Ok(length) if !assignment.is_null() => {
+                                std::slice::from_raw_parts(assignment, length)
+                            }
+                            _ => &[],
+                        };
+                        (text(member.client_id), assigned(assignment, topic).unwrap_or(0))
+                    };
                     members.extend((0..found.member_cnt as usize).map(of));
                 }
             }
@@ -1245,6 +1299,20 @@ mod tests {
     fn topic_ids_are_written_as_kafkas_tools_write_them() {
         let id = topic_id("Ad1uWEikQeysd+Icpx2U/A");
         assert_eq!(id.to_string(), "Ad1uWEikQeysd-Icpx2U_A");
+    }
+
+    #[test]
+    fn of_an_assignment_the_partitions_of_one_topic_count_and_garbage_has_none() {
+        // As Kafka writes it: version 1; `ab` with 0 and 1, `c` with 7; user data.
+        let mut bytes = vec![0, 1, 0, 0, 0, 2];
+        bytes.extend([0, 2, b'a', b'b', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1]);
+        bytes.extend([0, 1, b'c', 0, 0, 0, 1, 0, 0, 0, 7]);
+        bytes.extend([255, 255, 255, 255]);
+        let counts = ["ab", "c", "b"].map(|topic| assigned(&bytes, topic));
+        assert_eq!(counts, [Some(2), Some(1), Some(0)]);
+        assert_eq!(assigned(&[0, 1, 0, 0, 0, 0, 255, 255, 255, 255], "ab"), Some(0));
+        assert_eq!(assigned(&[], "ab"), None);
+        assert_eq!(assigned(&bytes[..12], "ab"), None);
     }
 
     #[test]

@@ -1,0 +1,210 @@
+//! What state a flow is in, from what its parts and tasks say. Pure.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::status::{PartStatus, TaskStatus};
+
+/// What has not been said again for so long may not be true any more.
+pub(super) const STALE: Duration = Duration::from_secs(30);
+
+/// Everything that decides.
+pub(super) struct Facts<'a> {
+    /// Everything has ended after a drain.
+    pub(super) stopped: bool,
+    pub(super) draining: bool,
+    /// Nobody looks after the parts any more.
+    pub(super) abandoned: bool,
+    /// The clients of both clusters could be made.
+    pub(super) connected: bool,
+    /// Why the flow cannot start.
+    pub(super) trouble: Option<&'a Error>,
+    pub(super) parts: &'a [PartStatus],
+    pub(super) tasks: &'a [TaskStatus],
+    pub(super) joined: bool,
+    /// Other members of the group that hold tasks.
+    pub(super) holders: &'a [String],
+    /// It is known what can be copied.
+    pub(super) has_view: bool,
+    /// Why the last pass of config sync failed as a whole.
+    pub(super) sync_trouble: Option<&'a Error>,
+    /// The first thing that failed in it.
+    pub(super) sync_error: Option<&'a str>,
+}
+
+/// Who else has the tasks, as the group's members last said.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    pub(super) names: Vec<String>,
+    pub(super) heard: Option<Instant>,
+}
+
+impl Holders {
+    /// The names, as long as they can be believed.
+    pub(super) fn now(&self, now: Instant) -> &[String] {
+        match self.heard {
+            Some(heard) if now.saturating_duration_since(heard) <= STALE => &self.names,
+            _ => &[],
+        }
+    }
+}
+
+fn advised(error: &Error) -> String {
+    format!("{error}; {}", error.code.page().advice)
+}
+
+/// The state of a flow as in [`crate::status::FlowStatus::state`], and why it is not `running`.
+pub(super) fn state(facts: &Facts<'_>) -> (&'static str, Option<String>) {
+    let Facts { parts, tasks, .. } = facts;
+    if facts.stopped {
+        return ("stopped", facts.trouble.map(ToString::to_string));
+    }
+    if facts.draining {
+        return ("draining", None);
+    }
+    if facts.abandoned {
+        let bug = "nothing looks after the flow any more: a bug, please report the log; restart the daemon";
+        return ("failed", Some(bug.to_owned()));
+    }
+    if let Some(error) = facts.trouble {
+        let state = if facts.connected { "starting" } else { "failed" };
+        return (state, Some(advised(error)));
+    }
+    let why = |reason: &Option<String>| reason.clone().unwrap_or_default();
+    if let Some(part) = parts.iter().find(|part| part.state == "failed") {
+        return ("failed", Some(format!("{}: {}", part.part, why(&part.reason))));
+    }
+    if let Some(task) = tasks.iter().find(|task| task.state == "failed") {
+        return (
+            "failed",
+            Some(format!("task {}: {}", task.task, why(&task.reason))),
+        );
+    }
+    if let Some(task) = tasks.iter().find(|task| task.state == "backing_off") {
+        return ("degraded", task.reason.clone());
+    }
+    if tasks.is_empty() && facts.joined {
+        return match facts.holders {
+            [] => (
+                "starting",
+                Some("the group has not given out its tasks yet".to_owned()),
+            ),
+            holders => (
+                "standby",
+                Some(format!("another daemon owns the tasks: {}", holders.join(", "))),
+            ),
+        };
+    }
+    if tasks.is_empty() || !facts.has_view || tasks.iter().any(|task| task.state == "starting") {
+        return ("starting", facts.sync_error.map(str::to_owned));
+    }
+    if let Some(error) = facts.sync_trouble {
+        return ("degraded", Some(advised(error)));
+    }
+    let partitions = tasks.iter().flat_map(|task| &task.partitions);
+    match partitions.filter(|it| it.state != "running").count() {
+        0 => ("running", None),
+        held => ("degraded", Some(format!("{held} partitions are not running"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    fn task(state: &str) -> TaskStatus {
+        TaskStatus {
+            task: 2,
+            state: state.into(),
+            reason: Some("why".into()),
+            seconds_since_published: Some(0.1),
+            waiting_for: None,
+            in_flight_bytes: 0,
+            partitions: vec![],
+        }
+    }
+
+    fn part(state: &str) -> PartStatus {
+        PartStatus {
+            part: "ownership".into(),
+            state: state.into(),
+            reason: Some("L901 panicked".into()),
+            seconds_busy: None,
+            failures: 1,
+        }
+    }
+
+    fn well<'a>(tasks: &'a [TaskStatus], parts: &'a [PartStatus]) -> Facts<'a> {
+        Facts {
+            stopped: false,
+            draining: false,
+            abandoned: false,
+            connected: true,
+            trouble: None,
+            parts,
+            tasks,
+            joined: true,
+            holders: &[],
+            has_view: true,
+            sync_trouble: None,
+            sync_error: None,
+        }
+    }
+
+    #[test]
+    fn a_flow_runs_only_while_every_part_and_task_of_it_does() {
+        let (tasks, parts) = ([task("running")], [part("running")]);
+        assert_eq!(state(&well(&tasks, &parts)), ("running", None));
+        let failed = [part("running"), part("failed")];
+        let (is, why) = state(&well(&tasks, &failed));
+        assert_eq!((is, why.as_deref()), ("failed", Some("ownership: L901 panicked")));
+        let dead = [task("running"), task("failed")];
+        let (is, why) = state(&well(&dead, &parts));
+        assert_eq!((is, why.as_deref()), ("failed", Some("task 2: why")));
+        assert_eq!(state(&well(&[task("backing_off")], &parts)).0, "degraded");
+        let abandoned = Facts {
+            abandoned: true,
+            ..well(&tasks, &parts)
+        };
+        assert_eq!(state(&abandoned).0, "failed");
+        // What is asked to end says so first.
+        let draining = Facts {
+            draining: true,
+            ..abandoned
+        };
+        assert_eq!(state(&draining).0, "draining");
+    }
+
+    #[test]
+    fn a_flow_stands_by_only_while_another_member_holds_the_tasks() {
+        let others = ["korea-dr seoul->busan dr-2".to_owned()];
+        let mut facts = well(&[], &[]);
+        assert_eq!(state(&facts).0, "starting", "nobody is known to hold them");
+        facts.holders = &others;
+        assert_eq!(state(&facts).0, "standby");
+
+        let now = Instant::now();
+        let mut holders = Holders::default();
+        assert!(holders.now(now).is_empty());
+        holders.names = others.to_vec();
+        holders.heard = Some(now);
+        assert_eq!(holders.now(now + STALE), others);
+        assert!(
+            holders.now(now + STALE + Duration::from_secs(1)).is_empty(),
+            "not believed for ever"
+        );
+    }
+
+    #[test]
+    fn settings_that_no_client_can_be_made_of_are_a_failure_and_a_cluster_away_is_a_start() {
+        let error = Error::new(Code::SourceAuthentication, "no such file");
+        let mut facts = well(&[], &[]);
+        facts.trouble = Some(&error);
+        assert_eq!(state(&facts).0, "starting");
+        facts.connected = false;
+        let (is, why) = state(&facts);
+        assert_eq!(is, "failed");
+        assert!(why.is_some_and(|why| why.starts_with("S102") && why.contains("ca_file")));
+    }
+}

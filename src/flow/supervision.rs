@@ -1,0 +1,210 @@
+//! Keeps the parts of a flow running. One that ends before the flow drains, by an error or a panic, is said, counted and
+//! started again, ever more rarely; while it is away the flow has failed.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error};
+
+use super::{Shared, lock};
+use crate::error::{Code, Error, Result};
+use crate::metrics::FlowMetrics;
+use crate::status::PartStatus;
+
+/// What runs beside the tasks of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// Membership of the group, and the tasks that it gives us.
+    Ownership,
+    /// The config syncer.
+    ConfigSync,
+    /// The positions of groups and the upkeep of the offset map.
+    Groups,
+    /// Heartbeats.
+    Heartbeats,
+    /// Source ends, lag and gauges.
+    Watch,
+}
+
+impl Part {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Part::Ownership => "ownership",
+            Part::ConfigSync => "config_sync",
+            Part::Groups => "groups",
+            Part::Heartbeats => "heartbeats",
+            Part::Watch => "watch",
+        }
+    }
+
+    /// How long it may be at one thing: longer than all time-outs of that together.
+    fn patience(self) -> Duration {
+        Duration::from_secs(match self {
+            Part::Ownership | Part::Heartbeats | Part::Watch => 30,
+            Part::ConfigSync => 120,
+            // Reads the whole offset map at first, and asks about groups with the longest patience of all.
+            Part::Groups => 300,
+        })
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How one part is.
+#[derive(Debug, Default)]
+pub(super) struct PartHealth {
+    /// It is away, or was; why.
+    trouble: Option<Error>,
+    away: bool,
+    failures: u64,
+    /// Since when it has been at what it does now.
+    busy: Option<Instant>,
+    ended: bool,
+}
+
+impl PartHealth {
+    pub(super) fn status(&self, part: Part, now: Instant) -> PartStatus {
+        let busy = self.busy.map(|since| now.saturating_duration_since(since));
+        let hangs = busy.filter(|busy| part.patience() < *busy);
+        let said = self
+            .trouble
+            .as_ref()
+            .map(|error| format!("{error}; {}", error.code.page().advice));
+        PartStatus {
+            part: part.name().into(),
+            state: match self.away || hangs.is_some() {
+                true => "failed".into(),
+                false => "running".into(),
+            },
+            reason: match hangs {
+                Some(busy) => Some(format!("it has not come back for {} s", busy.as_secs())),
+                None => said,
+            },
+            seconds_busy: busy.map(|busy| busy.as_secs_f64()),
+            failures: self.failures,
+        }
+    }
+}
+
+/// Says that a part is at work until it is dropped.
+pub(super) struct Busy<'a>(&'a Mutex<Shared>, Part);
+
+impl<'a> Busy<'a> {
+    pub(super) fn at(shared: &'a Mutex<Shared>, part: Part) -> Self {
+        lock(shared).parts.entry(part).or_default().busy = Some(Instant::now());
+        Self(shared, part)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        lock(self.0).parts.entry(self.1).or_default().busy = None;
+    }
+}
+
+/// How often something has failed in a row, and so how long it waits. Pure.
+#[derive(Debug, Default)]
+pub(super) struct Restarts {
+    failures: u32,
+    started: Option<Instant>,
+}
+
+/// What ran for so long had recovered.
+const STEADY: Duration = Duration::from_secs(60);
+
+impl Restarts {
+    /// It starts now.
+    pub(super) fn start(&mut self, now: Instant) {
+        self.started = Some(now);
+    }
+
+    /// It failed now: how long until it may start again. 1 s, doubling up to 30 s.
+    pub(super) fn fail(&mut self, now: Instant) -> Duration {
+        if self
+            .started
+            .is_some_and(|at| STEADY <= now.saturating_duration_since(at))
+        {
+            self.failures = 0;
+        }
+        let pause = Duration::from_secs(1 << self.failures.min(5));
+        self.failures += 1;
+        pause.min(Duration::from_secs(30))
+    }
+}
+
+/// Runs one part of a flow, again and again, until the flow drains and it has ended. Dropping this ends the part.
+pub(super) async fn keep<F>(
+    part: Part,
+    shared: Arc<Mutex<Shared>>,
+    metrics: FlowMetrics,
+    drain: CancellationToken,
+    run: impl Fn() -> F,
+) where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let mut restarts = Restarts::default();
+    loop {
+        restarts.start(Instant::now());
+        lock(&shared).parts.entry(part).or_default().away = false;
+        // As a task of its own, so that a panic ends nothing else.
+        let mut running = JoinSet::new();
+        running.spawn(run().in_current_span());
+        let error = match running.join_next().await {
+            Some(Ok(Ok(()))) | None if drain.is_cancelled() => break,
+            Some(Ok(Ok(()))) | None => Error::new(Code::Panicked, "it ended although nobody asked it to"),
+            Some(Ok(Err(error))) => error,
+            Some(Err(panic)) => panicked(panic),
+        };
+        metrics.part_failed(part.name());
+        let pause = restarts.fail(Instant::now());
+        error!(%part, %error, advice = error.code.page().advice, retry_in = ?pause, "a part of the flow failed");
+        {
+            let mut shared = lock(&shared);
+            shared.panicked |= error.code == Code::Panicked;
+            let health = shared.parts.entry(part).or_default();
+            health.trouble = Some(error);
+            health.away = true;
+            health.busy = None;
+            health.failures += 1;
+        }
+        tokio::select! {
+            () = drain.cancelled() => break,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    lock(&shared).parts.entry(part).or_default().ended = true;
+}
+
+/// Names the parts that have not ended. The watch goes on until the others have.
+pub(super) fn unfinished(shared: &Shared) -> Vec<&'static str> {
+    let parts = shared.parts.iter();
+    parts
+        .filter(|(part, health)| **part != Part::Watch && !health.ended)
+        .map(|(part, _)| part.name())
+        .collect()
+}
+
+/// What a task of the runtime said when it panicked.
+pub(super) fn panicked(error: JoinError) -> Error {
+    let text = match error.try_into_panic() {
+        Ok(panic) => panic_text(panic.as_ref()),
+        Err(cancelled) => cancelled.to_string(),
+    };
+    Error::new(Code::Panicked, text)
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned())
+}
