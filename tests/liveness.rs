@@ -7,13 +7,20 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use causeway::error::Side;
+use causeway::kafka::admin::Admin;
 use serde_json::Value;
 
+use crate::admin::connection;
 use crate::harness::daemon::{Daemon, DaemonOptions, causeway, clusters_yaml};
-use crate::harness::oracle;
+use crate::harness::load::{self, Load};
+use crate::harness::oracle::{self, Isolation, NewRecord, Step};
 use crate::harness::process::Scratch;
-use crate::harness::{Cluster, Pair, load, pair, unique, wait_until};
-use crate::replication::{SOON, assert_same, partitions, topology, wait_until_copied};
+use crate::harness::{Cluster, Pair, pair, unique, wait_until};
+use crate::replication::{
+    SOON, assert_same, assert_same_digest, daemon, is_stopped_for, partition, partitions, topology,
+    wait_until_copied,
+};
 
 fn flow(status: &Value) -> &Value {
     &status["flows"][0]
@@ -106,6 +113,38 @@ fn tasks_that_the_system_refuses_a_thread_are_said_and_run_once_it_gives_them() 
 }
 
 #[test]
+fn a_daemon_to_which_the_group_gives_nothing_does_not_stand_by() {
+    let Pair { source, target } = pair();
+    let topic = unique("given-nothing");
+    source.create_topic(&topic, 1, &[]);
+    load::fill(&source.bootstrap(), &topic, 1, 10, 100, "none");
+    let daemon = daemon(topology(&topic, &[&topic], ""));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    // It loses its seat, and when it comes back the group has nothing to give.
+    daemon.process().signal("STOP");
+    let admin = Admin::new(&connection("busan", target), "test", Side::Target).expect("a client");
+    wait_until("the group has no member", SOON, || {
+        let members = admin.group_members(&format!("causeway.{topic}.seoul->busan"), SOON);
+        members.is_ok_and(|members| members.is_empty())
+    });
+    let progress = format!("causeway.{topic}.seoul.progress.internal");
+    target.delete_topic(&progress);
+    daemon.process().signal("CONT");
+    daemon.wait_for("it has no task any more", SOON, |status| {
+        running_tasks(status) == 0
+    });
+    daemon.wait_for("the group gives it none", SOON, |status| {
+        assert_ne!(flow(status)["state"], "standby", "{status}");
+        flow(status)["reason"]
+            .as_str()
+            .is_some_and(|why| why.contains("L502"))
+    });
+    assert_eq!(daemon.get("/ready").map(|(code, _)| code), Some(503));
+    target.create_topic(&progress, 4, &[("cleanup.policy", "compact")]);
+    daemon.wait_for("it has them again", SOON, |status| running_tasks(status) == 4);
+}
+
+#[test]
 fn a_flow_whose_settings_cannot_be_used_has_failed_and_the_others_run() {
     let Pair { source, target } = pair();
     let topic = unique("no-ca");
@@ -177,6 +216,107 @@ fn a_drain_waits_for_no_cluster_once_the_tasks_have_drained() {
         assert!(took < Duration::from_millis(4_500), "{took:?}");
         daemon.restart();
     }
+}
+
+#[test]
+fn topics_that_come_and_go_at_the_source_are_events_and_the_flow_stays_ready() {
+    let Pair { source, target } = pair();
+    let name = unique("fleeting");
+    let stable = format!("{name}-stable");
+    source.create_topic(&stable, 2, &[]);
+    let load = Load::start(&source.bootstrap(), &stable, 2, 200, 100);
+    let extra = "  config_sync: { interval: 1s }\n";
+    let daemon = daemon(topology(&name, &[&format!("\"{name}-.*\"")], extra));
+    wait_until_copied(&daemon, source, &stable, SOON);
+    let ready = || {
+        let (code, why) = daemon.get("/ready").expect("it answers");
+        assert_eq!(code, 200, "{why}");
+    };
+    wait_until("it is ready", SOON, || {
+        daemon.get("/ready").is_some_and(|(code, _)| code == 200)
+    });
+    let fleeting: Vec<String> = (0..8).map(|number| format!("{name}-{number}")).collect();
+    for (number, topic) in fleeting.iter().enumerate() {
+        source.create_topic(topic, 2, &[]);
+        load::fill(&source.bootstrap(), topic, 2, 50, 100, "none");
+        ready();
+        // Of every other topic some records are still on their way when it goes.
+        if number % 2 == 0 {
+            wait_until_copied(&daemon, source, topic, SOON);
+        }
+        source.delete_topic(topic);
+        let until = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < until {
+            ready();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    daemon.wait_for("they have left the status", SOON, |status| {
+        ready();
+        partitions(status).all(|it| it["topic"] == stable)
+    });
+    load.stop();
+    wait_until_copied(&daemon, source, &stable, SOON);
+    assert_same_digest(source, target, &stable);
+    let log = daemon.log();
+    assert!(!log.contains("ERROR"), "{log}");
+    for topic in fleeting.iter().step_by(2) {
+        let told = log
+            .lines()
+            .filter(|line| line.contains("was deleted") && line.contains(&format!("{topic}\"")));
+        assert_eq!(told.count(), 1, "{topic} is said once\n{log}");
+        let copy = oracle::end_offsets(&target.bootstrap(), topic, Isolation::ReadCommitted);
+        assert!(copy.iter().sum::<i64>() >= 50, "the copy stays: {copy:?}");
+    }
+    // One that comes back is another topic.
+    source.create_topic(&fleeting[0], 2, &[]);
+    load::fill(&source.bootstrap(), &fleeting[0], 2, 10, 100, "none");
+    daemon.wait_for("it is noticed by its id", SOON, |status| {
+        is_stopped_for(status, &fleeting[0], 0, "halted", "S303 source_recreated")
+    });
+}
+
+#[test]
+fn records_behind_an_open_transaction_are_named_beside_a_lag_of_zero() {
+    let Pair { source, target } = pair();
+    let topic = unique("open");
+    source.create_topic(&topic, 1, &[]);
+    load::fill(&source.bootstrap(), &topic, 1, 20, 100, "none");
+    let daemon = daemon(topology(&topic, &[&topic], ""));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    let end = oracle::end_offsets(&source.bootstrap(), &topic, Isolation::ReadCommitted)[0];
+    let record = |number| NewRecord::new(&topic, 0, &format!("open-{number}"), "v");
+    let mut steps = vec![Step::Begin];
+    steps.extend((0..5).map(|number| Step::Send(record(number))));
+    oracle::transaction(&source.bootstrap(), &topic, &steps);
+    let behind: Vec<_> = (5..105).map(record).collect();
+    oracle::produce(&source.bootstrap(), &behind, "none");
+    daemon.wait_for("what waits is named", SOON, |status| {
+        let flow = flow(status);
+        partition(status, &topic, 0).is_some_and(|it| {
+            it["lag_records"] == 0
+                && it["source_end_offset"] == end
+                && it["source_high_watermark"] == end + 105
+                && it["uncommitted_records"] == 105
+                && it["open_transaction_seconds"]
+                    .as_f64()
+                    .is_some_and(|open| 2.0 <= open)
+        }) && flow["uncommitted_records"] == 105
+            && flow["open_transaction_seconds"].is_number()
+    });
+    let series = format!(
+        "causeway_uncommitted_records{{topology=\"{topic}\",flow=\"seoul->busan\",topic=\"{topic}\",partition=\"0\"}}"
+    );
+    wait_until("the metric says so", SOON, || {
+        metric(&daemon, &series) == Some(105.0)
+    });
+    oracle::transaction(&source.bootstrap(), &topic, &[Step::Commit]);
+    wait_until_copied(&daemon, source, &topic, SOON);
+    daemon.wait_for("nothing waits any more", SOON, |status| {
+        partition(status, &topic, 0)
+            .is_some_and(|it| it["uncommitted_records"] == 0 && it["open_transaction_seconds"].is_null())
+    });
+    assert_same(source, target, &topic, &topic);
 }
 
 /// Some certificate; nobody has to trust it.

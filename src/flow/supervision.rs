@@ -116,6 +116,8 @@ pub(super) struct Restarts {
     started: Option<Instant>,
 }
 
+/// How long the group keeps the seat of a member that left: its session, and a little.
+const SEAT: Duration = Duration::from_secs(8);
 /// What ran for so long had recovered.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -163,7 +165,11 @@ pub(super) async fn keep<F>(
             Some(Err(panic)) => panicked(panic),
         };
         metrics.part_failed(part.name());
-        let pause = restarts.fail(Instant::now());
+        let mut pause = restarts.fail(Instant::now());
+        if error.code == Code::TasksUnassigned {
+            // A member that comes back to its seat gets what it had, which is nothing: the seat has to go first.
+            pause = pause.max(SEAT);
+        }
         error!(%part, %error, advice = error.code.page().advice, retry_in = ?pause, "a part of the flow failed");
         {
             let mut shared = lock(&shared);
