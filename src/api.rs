@@ -159,6 +159,8 @@ mod tests {
             tasks_total: Some(4),
             lag_records: None,
             lag_seconds: None,
+            uncommitted_records: None,
+            open_transaction_seconds: None,
             groups: None,
             config_sync: None,
             heartbeats: None,

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, warn};
@@ -28,7 +29,7 @@ use crate::metrics::{FlowMetrics, PartitionMetrics};
 use crate::status::{ConfigSyncStatus, FlowStatus, GroupSyncStatus, HeartbeatStatus};
 use crate::topology::FlowSpec;
 
-use lag::LagClock;
+use lag::{LagClock, SourceEnd};
 use ownership::Absent;
 use status::Holders;
 use supervision::{Part, PartHealth, Restarts, panicked};
@@ -91,6 +92,8 @@ pub struct FlowContext {
     pub group_process: Arc<GroupProcess>,
     /// The partitions that can be copied; replaced as a whole by the sync loop.
     pub view: ArcSwapOption<View>,
+    /// Wakes the sync loop: a task has met a topic that is not there.
+    pub look: Notify,
 }
 
 /// Which alias leads to which cluster. The proof that nothing loops rests on aliases being different clusters.
@@ -124,12 +127,22 @@ pub struct View {
     pub selected: BTreeMap<TopicPartition, TopicId>,
     /// Selected partitions that the target does not get, and why.
     pub held: BTreeMap<TopicPartition, Error>,
+    /// Topics that the source does not let us see at present, and why. One that was deleted is not among them.
+    pub hidden: BTreeMap<String, Error>,
     /// Tasks of the flow: the partition count of its progress topic.
     pub tasks: u32,
     /// Kafka's id of the source cluster.
     pub source_cluster_id: String,
     /// Kafka's id of the target cluster.
     pub target_cluster_id: String,
+}
+
+impl View {
+    /// Whether a partition that was copied is none of ours any more: its topic was deleted, or is left out now. Nothing
+    /// hides it from us.
+    pub fn is_gone(&self, tp: &TopicPartition) -> bool {
+        !self.selected.contains_key(tp) && !self.hidden.contains_key(&*tp.topic)
+    }
 }
 
 /// Where a source partition goes.
@@ -182,8 +195,8 @@ struct Shared {
     sync: Option<SyncReport>,
     /// Why the last pass of config sync failed as a whole.
     sync_trouble: Option<Error>,
-    /// Source ends, and when each was heard last.
-    ends: BTreeMap<TopicPartition, (i64, Instant)>,
+    /// Source ends, as each was heard last.
+    ends: BTreeMap<TopicPartition, SourceEnd>,
     clocks: BTreeMap<TopicPartition, LagClock>,
     gauges: BTreeMap<TopicPartition, PartitionMetrics>,
     /// Only in the daemon that writes them.
@@ -312,6 +325,7 @@ impl FlowContext {
             clusters: clusters.clone(),
             group_process: group_process.clone(),
             view: ArcSwapOption::empty(),
+            look: Notify::new(),
             spec: spec.clone(),
             source: source.clone(),
             target: target.clone(),

@@ -87,8 +87,12 @@ definitions! {
         "Records between the committed position and the source's end; NaN when unknown or owned elsewhere.";
     LAG_SECONDS: Gauge, "causeway_lag_seconds", "seconds", ["topic", "partition"],
         "Age of the oldest record that is not copied; NaN when unknown or owned elsewhere.";
+    UNCOMMITTED_RECORDS: Gauge, "causeway_uncommitted_records", "records", ["topic", "partition"],
+        "Records at the source that belong to open transactions or wait behind them, and are not in the lag; NaN when unknown or owned elsewhere.";
+    OPEN_TRANSACTION_SECONDS: Gauge, "causeway_open_transaction_seconds", "seconds", ["topic", "partition"],
+        "How long an open transaction has been seen to hold records back at the source; 0 without one, NaN when unknown or owned elsewhere.";
     PARTITIONS: Gauge, "causeway_partitions", "partitions", ["state"],
-        "Source partitions owned by this daemon, by state.";
+        "Source partitions owned by this daemon, by state; NaN before it is known what can be copied.";
     PART_FAILURES: Counter, "causeway_part_failures_total", "failures", ["part"],
         "Panics, refused threads and other ends that nobody asked for, of a part of the flow or of a task; each is started again.";
     GAPS: Counter, "causeway_gaps_total", "gaps", [],
@@ -394,6 +398,8 @@ impl TopicMetrics {
 pub struct PartitionMetrics {
     lag_records: Gauge,
     lag_seconds: Gauge,
+    uncommitted_records: Gauge,
+    open_transaction_seconds: Gauge,
 }
 
 impl PartitionMetrics {
@@ -405,7 +411,9 @@ impl PartitionMetrics {
         );
         Self {
             lag_records: unknown(LAG_RECORDS, labels.clone()),
-            lag_seconds: unknown(LAG_SECONDS, labels),
+            lag_seconds: unknown(LAG_SECONDS, labels.clone()),
+            uncommitted_records: unknown(UNCOMMITTED_RECORDS, labels.clone()),
+            open_transaction_seconds: unknown(OPEN_TRANSACTION_SECONDS, labels),
         }
     }
 
@@ -415,11 +423,20 @@ impl PartitionMetrics {
             .set(records.map_or(f64::NAN, |records| records as f64));
         self.lag_seconds.set(seconds.unwrap_or(f64::NAN));
     }
+
+    /// What lies behind the end of what is committed at the source, and for how long; `None` records are unknown.
+    pub fn uncommitted(&self, records: Option<u64>, seconds: Option<f64>) {
+        self.uncommitted_records
+            .set(records.map_or(f64::NAN, |records| records as f64));
+        let seconds = records.map_or(f64::NAN, |_| seconds.unwrap_or(0.0));
+        self.open_transaction_seconds.set(seconds);
+    }
 }
 
 impl Drop for PartitionMetrics {
     fn drop(&mut self) {
         self.lag(None, None);
+        self.uncommitted(None, None);
     }
 }
 
@@ -438,7 +455,7 @@ impl FlowMetrics {
         let labels = flow_labels(flow);
         let it = Self {
             partitions: PARTITION_STATES
-                .map(|state| gauge!(PARTITIONS.name, with(&labels, [("state", state.to_owned())]))),
+                .map(|state| unknown(PARTITIONS, with(&labels, [("state", state.to_owned())]))),
             gaps: zero(GAPS, labels.clone()),
             gap_records: zero(GAP_RECORDS, labels.clone()),
             labels,

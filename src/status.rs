@@ -39,6 +39,12 @@ pub struct FlowStatus {
     pub lag_records: Option<u64>,
     /// Oldest uncopied record over the partitions owned here; unknown if one of them is unknown.
     pub lag_seconds: Option<f64>,
+    /// Sum of [`PartitionStatus::uncommitted_records`]; unknown if one of them is unknown.
+    #[serde(default)]
+    pub uncommitted_records: Option<u64>,
+    /// The longest [`PartitionStatus::open_transaction_seconds`]; absent where no records wait for a transaction.
+    #[serde(default)]
+    pub open_transaction_seconds: Option<f64>,
     /// The last pass of the config syncer seen here.
     pub config_sync: Option<ConfigSyncStatus>,
     /// The positions of consumer groups; absent when another daemon writes them.
@@ -163,10 +169,21 @@ pub struct PartitionStatus {
     pub next_source_offset: Option<i64>,
     /// Where the next record will go, as far as known.
     pub next_target_offset: Option<i64>,
-    /// Source end (last stable offset), as last heard.
+    /// Source end (last stable offset), as last heard. What lies behind it cannot be copied yet.
     pub source_end_offset: Option<i64>,
-    /// Records between the position and the end; unknown when the end has not been heard lately.
+    /// The source's high watermark, as last heard.
+    #[serde(default)]
+    pub source_high_watermark: Option<i64>,
+    /// Records that a committed reader could take now: those between the position and the end; unknown when the end has
+    /// not been heard lately.
     pub lag_records: Option<u64>,
+    /// Offsets between the end and the high watermark: of transactions that are open at the source, or behind them.
+    #[serde(default)]
+    pub uncommitted_records: Option<u64>,
+    /// How long the oldest of these transactions has been seen open: the end has not moved for so long although records
+    /// lie behind it. Absent where none do.
+    #[serde(default)]
+    pub open_transaction_seconds: Option<f64>,
     /// Age of the oldest record that is not copied.
     pub lag_seconds: Option<f64>,
     /// What the operator should know although it runs.

@@ -11,6 +11,8 @@ use crate::status::{
     PartitionStatus, TaskStatus,
 };
 
+/// A transaction that is open for longer deserves a look, in seconds.
+const LONG_OPEN: f64 = 10.0;
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -87,6 +89,9 @@ fn flow_block(flow: &FlowStatus, all: bool) -> String {
         line("reason", reason);
     }
     line("lag", &lag(flow.lag_records, flow.lag_seconds));
+    if let Some(held_back) = held_back(flow.uncommitted_records, flow.open_transaction_seconds) {
+        line("", &held_back);
+    }
     let sync = flow.config_sync.as_ref();
     line("config sync", &sync.map_or("unknown here".into(), config_sync));
     for error in sync.iter().flat_map(|it| &it.errors) {
@@ -236,22 +241,23 @@ fn states(partitions: &[PartitionStatus]) -> String {
 }
 
 fn partitions(flow: &FlowStatus, all: bool) -> String {
-    let shown = flow
-        .tasks
-        .iter()
-        .flat_map(|task| &task.partitions)
-        .filter(|it| all || it.state != "running" || it.notice.is_some() || !it.gaps.is_empty());
+    let shown = flow.tasks.iter().flat_map(|task| &task.partitions).filter(|it| {
+        let long_open = it.open_transaction_seconds.is_some_and(|open| LONG_OPEN <= open);
+        all || it.state != "running" || it.notice.is_some() || !it.gaps.is_empty() || long_open
+    });
     let offset = |offset: Option<i64>| offset.map_or("unknown".into(), |offset| offset.to_string());
     let rows: Vec<_> = shown
         .map(|it| {
             let gaps = it.gaps.iter().map(|gap| format!("gap {gap}"));
             let replayed = (0 < it.replayed_records)
                 .then(|| format!("{} replayed", count(it.replayed_records as usize, "record")));
+            let held_back = held_back(it.uncommitted_records, it.open_transaction_seconds);
             let notes: Vec<_> = it
                 .reason
                 .iter()
                 .chain(&it.notice)
                 .cloned()
+                .chain(held_back)
                 .chain(gaps)
                 .chain(replayed)
                 .collect();
@@ -279,6 +285,16 @@ fn partitions(flow: &FlowStatus, all: bool) -> String {
         true => String::new(),
         false => table(4, header, &rows),
     }
+}
+
+/// What an open transaction at the source keeps from being copied.
+fn held_back(records: Option<u64>, seconds: Option<f64>) -> Option<String> {
+    let seconds = seconds?;
+    let records = records.map_or("unknown records".into(), |n| count(n as usize, "record"));
+    Some(format!(
+        "{records} more behind a transaction that has been open at the source for {}",
+        age(seconds)
+    ))
 }
 
 /// `120 records, 0.5s`; what is not known is said so.
@@ -332,9 +348,12 @@ mod tests {
             next_source_offset: Some(10),
             next_target_offset: None,
             source_end_offset: lag.map(|lag| 10 + lag as i64),
+            source_high_watermark: None,
             lag_records: lag,
             lag_seconds: None,
             notice: None,
+            uncommitted_records: None,
+            open_transaction_seconds: None,
             replayed_records: 0,
             gaps: Vec::new(),
         }
@@ -359,6 +378,8 @@ mod tests {
                 tasks_total: Some(4),
                 lag_records: None,
                 lag_seconds: None,
+                uncommitted_records: None,
+                open_transaction_seconds: None,
                 config_sync: Some(ConfigSyncStatus {
                     mode: "apply".into(),
                     seconds_since_last_pass: Some(2.14),
@@ -428,6 +449,24 @@ korea-dr seoul->busan: degraded (exactly_once)
     orders-2   running  0 records, unknown age  10           10          unknown      gap [5, 9) out_of_range
 ";
         assert_eq!(as_text(&daemon(), false), expected);
+    }
+
+    #[test]
+    fn an_open_transaction_that_holds_records_back_is_named_where_lag_is_zero() {
+        let mut status = daemon();
+        let flow = &mut status.flows[0];
+        (flow.lag_records, flow.lag_seconds) = (Some(0), Some(0.0));
+        (flow.uncommitted_records, flow.open_transaction_seconds) = (Some(105), Some(12.0));
+        let partition = &mut flow.tasks[0].partitions[0];
+        (partition.uncommitted_records, partition.open_transaction_seconds) = (Some(105), Some(12.0));
+        let text = as_text(&status, false);
+        let what = "105 records more behind a transaction that has been open at the source for 12.0s";
+        assert!(
+            text.contains(&format!("0 records, 0.0s\n               {what}\n")),
+            "{text}"
+        );
+        let named = text.lines().find(|line| line.contains("orders-0"));
+        assert!(named.is_some_and(|line| line.contains(what)), "{text}");
     }
 
     #[test]

@@ -3,6 +3,40 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// Where the source of one partition ends, as last heard.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceEnd {
+    /// The last stable offset: committed readers get no further.
+    pub stable: i64,
+    /// The high watermark; `None`: not told this time.
+    pub high: Option<i64>,
+    /// When it was heard.
+    pub heard: Instant,
+    /// Since when `stable` has been where it is although records lie behind it.
+    pub waits_since: Option<Instant>,
+}
+
+impl SourceEnd {
+    /// What was heard now, after `before`.
+    pub fn next(before: Option<&Self>, stable: i64, high: Option<i64>, now: Instant) -> Self {
+        let since = match before {
+            Some(before) if before.stable == stable => before.waits_since.unwrap_or(now),
+            _ => now,
+        };
+        Self {
+            stable,
+            high,
+            heard: now,
+            waits_since: high.is_some_and(|high| stable < high).then_some(since),
+        }
+    }
+
+    /// Offsets behind the end of what is committed.
+    pub fn uncommitted(&self) -> Option<u64> {
+        self.high.map(|high| (high - self.stable).max(0) as u64)
+    }
+}
+
 /// Remembers when the source of one partition was seen to end where.
 ///
 /// Record timestamps are the producers' business and may lie anywhere; when an end was seen is our own.
@@ -54,6 +88,23 @@ impl LagClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_open_transaction_ages_while_the_end_stands_still_before_records_and_not_otherwise() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let since = |end: &SourceEnd| end.waits_since.map(|since| since.duration_since(start).as_secs());
+        let quiet = SourceEnd::next(None, 10, Some(10), at(0));
+        assert_eq!((quiet.uncommitted(), since(&quiet)), (Some(0), None));
+        let open = SourceEnd::next(Some(&quiet), 10, Some(12), at(5));
+        assert_eq!((open.uncommitted(), since(&open)), (Some(2), Some(5)));
+        let longer = SourceEnd::next(Some(&open), 10, Some(40), at(9));
+        assert_eq!((longer.uncommitted(), since(&longer)), (Some(30), Some(5)));
+        let another = SourceEnd::next(Some(&longer), 35, Some(40), at(10));
+        assert_eq!(since(&another), Some(10), "the first has ended, another is open");
+        let unknown = SourceEnd::next(Some(&another), 35, None, at(11));
+        assert_eq!((unknown.uncommitted(), since(&unknown)), (None, None));
+    }
 
     #[test]
     fn lag_ages_until_the_record_is_copied_and_is_never_zero_by_ignorance() {

@@ -293,6 +293,7 @@ impl<'a> Session<'a> {
                     self.partitions[partition.0].complaint = None;
                     self.step(Event::End { partition, position })?;
                 }
+
                 Taken::Failed(Some(partition), error) => {
                     let tp = self.engine.source(partition).clone();
                     if error.code.rank() == Rank::Partition && !self.state.is_stopped(partition) {
@@ -556,10 +557,23 @@ impl<'a> Session<'a> {
                 .map(|p| p.topic_id.clone())
                 .unwrap_or_default();
             let error = match self.view.partitions.get(&tp) {
-                None => Error::new(
-                    Code::SourceTopicMissing,
-                    "the partition is not on the source, or not selected",
-                ),
+                None if self.view.is_gone(&tp) => {
+                    // Said by the sync loop, once for the whole topic.
+                    if active {
+                        let gone = Error::new(Code::SourceTopicMissing, "deleted");
+                        self.step(Event::SourceFailed(PartitionId(i), gone))?;
+                    }
+                    continue;
+                }
+                // What cannot be told of a topic is no reason to stop copying it; what it needs for that fails by itself.
+                None if self.view.hidden.contains_key(&*tp.topic) => continue,
+                None => match self.view.held.get(&tp) {
+                    Some(error) if error.code != Code::TargetTopicMissing => continue,
+                    _ => Error::new(
+                        Code::TargetTopicMissing,
+                        "the target does not have the partition any more",
+                    ),
+                },
                 Some(seen) if *seen.topic_id.0 != *known => Error::new(
                     Code::SourceRecreated,
                     format!("topic id {known} became {}", seen.topic_id),
@@ -571,6 +585,11 @@ impl<'a> Session<'a> {
                 // Decided by the rules of the start, as soon as the view has the partition.
                 self.task.health.try_now(&tp, Instant::now());
             }
+        }
+        let held = self.task.health.all().map(|(tp, _)| tp.clone());
+        let deleted: Vec<_> = held.filter(|tp| self.view.is_gone(tp)).collect();
+        for tp in deleted {
+            self.task.health.forget(&tp);
         }
         Ok(())
     }
@@ -779,10 +798,9 @@ impl<'a> Session<'a> {
         let absent = self.view.held.keys();
         let absent = absent.filter(|tp| task_of(tp, self.view.tasks) == self.task.task);
         // What was stopped and has left the view since, as with its topic, must not just vanish.
-        let all: BTreeSet<&TopicPartition> = present
-            .chain(absent)
-            .chain(self.task.health.all().map(|(tp, _)| tp))
-            .collect();
+        let running = self.partitions.iter().filter(|it| it.active).map(|it| &it.tp);
+        let held = self.task.health.all().map(|(tp, _)| tp);
+        let all: BTreeSet<&TopicPartition> = present.chain(absent).chain(running).chain(held).collect();
         for tp in all {
             let stored = self.slot.progress.get(tp);
             let id = self.ids.get(tp).filter(|id| self.partitions[id.0].active);
@@ -796,6 +814,7 @@ impl<'a> Session<'a> {
                 topic: tp.topic.to_string(),
                 partition: tp.partition,
                 state: match (held, id) {
+                    (Some(held), _) if held.error.code == Code::SourceTopicMissing => "starting",
                     (Some(held), _) if held.error.code.page().remedy == Remedy::HaltPartition => "halted",
                     (Some(_), _) => "paused",
                     (None, _) if trouble.is_some() => "paused",
@@ -816,11 +835,14 @@ impl<'a> Session<'a> {
                     .and_then(|id| self.state.next_target(*id))
                     .or(stored.and_then(|stored| stored.next_target_offset)),
                 source_end_offset: None,
+                source_high_watermark: None,
                 lag_records: None,
                 lag_seconds: None,
                 notice: self.task.unexplained.get(tp).map(|offsets| {
                     format!("the target held {offsets} offsets that no progress explains; {NO_PROGRESS}")
                 }),
+                uncommitted_records: None,
+                open_transaction_seconds: None,
                 replayed_records: stored.map_or(0, |stored| stored.replayed_records),
                 gaps: stored.map_or(vec![], |stored| stored.gaps.lines()),
             });

@@ -1,22 +1,23 @@
 //! The sync loop of a flow: a pass of the config syncer every interval, and from it the view that tells the
 //! tasks what can be copied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::supervision::{Busy, Part, panicked};
-use super::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, Shared, SyncReport, View, lock};
+use super::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, Shared, SyncReport, View, lock, now_ms, watch};
 use crate::config_sync::plan::MAX_MESSAGE_BYTES;
-use crate::config_sync::{Origins, Pass, Syncer, TopicView};
+use crate::config_sync::{Origins, Pass, Reading, Syncer, TopicView};
 use crate::error::{Code, Error, Result};
 use crate::kafka::TopicPartition;
+use crate::kafka::admin::Admin;
 use crate::metrics::ConfigSyncMetrics;
 use crate::replication_policy::Exclusion;
-use crate::status::ConfigSyncStatus;
+use crate::status::{ConfigSyncStatus, FlowStatus};
 use crate::topology::{FlowSpec, SyncMode};
 
 /// Longest pause between passes of the config syncer after errors.
@@ -46,6 +47,7 @@ pub(super) async fn run(
         let apply = lock(&shared).tasks.contains_key(&0);
         let call = {
             let (context, ids) = (context.clone(), cluster_ids.clone());
+            let before = context.view.load_full();
             move || {
                 let pass: Result<_> = (|| {
                     let ids = match ids {
@@ -58,7 +60,12 @@ pub(super) async fn run(
                             (source, target)
                         }
                     };
-                    Ok((ids, syncer.pass(apply)?))
+                    let pass = syncer.pass(apply)?;
+                    let missed = match &before {
+                        Some(before) => missed(&context.source_admin, before, &pass.reading)?,
+                        None => Missed::default(),
+                    };
+                    Ok((ids, pass, missed))
                 })();
                 (syncer, pass)
             }
@@ -67,15 +74,16 @@ pub(super) async fn run(
         let (returned, result) = tokio::task::spawn_blocking(call).await.map_err(panicked)?;
         drop(busy);
         syncer = returned;
-        metrics.pass();
         let mut pause = spec.config_sync.interval;
         match result {
-            Ok((ids, pass)) => {
+            Ok((ids, pass, missed)) => {
                 failures = 0;
+                metrics.pass();
                 report_pass(&shared, &metrics, spec, &pass);
-                let mut view = view(&pass, tasks, &ids);
+                let mut view = view(&pass, missed.hidden, tasks, &ids);
                 let is_absent = |tp: &&TopicPartition| !view.partitions.contains_key(*tp);
-                absent.retain(|tp, _| is_absent(&tp));
+                // What was deleted at the source meanwhile is not missed.
+                absent.retain(|tp, _| view.selected.contains_key(tp) && is_absent(&tp));
                 for tp in view.selected.keys().filter(is_absent) {
                     absent.entry(tp.clone()).or_insert_with(Instant::now);
                 }
@@ -89,6 +97,15 @@ pub(super) async fn run(
                     }
                 }
                 cluster_ids = Some(ids);
+                for topic in missed.deleted {
+                    match uncopied(
+                        &watch::status(spec, &lock(&shared), false, Instant::now()),
+                        &topic,
+                    ) {
+                        Some(0) => info!(topic, "{DELETED}"),
+                        uncopied => warn!(topic, ?uncopied, "{DELETED}"),
+                    }
+                }
                 let grown = context.view.load().as_ref().is_none_or(|old| **old != view);
                 if grown {
                     info!(
@@ -126,8 +143,56 @@ pub(super) async fn run(
         tokio::select! {
             () = drain.cancelled() => return Ok(()),
             () = tokio::time::sleep(pause) => {}
+            () = context.look.notified() => {}
         }
     }
+}
+
+const DELETED: &str = "the source topic was deleted; its copy on the target stays, and its progress is kept";
+
+/// How many records a topic was last seen to have behind what is copied by this daemon.
+fn uncopied(flow: &FlowStatus, topic: &str) -> Option<i64> {
+    let partitions = flow.tasks.iter().flat_map(|task| &task.partitions);
+    let of_topic: Vec<_> = partitions.filter(|it| it.topic == topic).collect();
+    let behind = of_topic
+        .iter()
+        .map(|it| Some((it.source_end_offset? - it.next_source_offset?).max(0)));
+    (!of_topic.is_empty()).then_some(())?;
+    behind.sum()
+}
+
+/// Topics that were copied and that the source lists no more.
+#[derive(Default)]
+struct Missed {
+    deleted: Vec<String>,
+    /// Still there, as far as can be told.
+    hidden: BTreeMap<String, Error>,
+}
+
+/// A cluster leaves out of its list what we may not describe. Only a topic that it says it does not have, when asked by
+/// name, was deleted.
+fn missed(source: &Admin, before: &View, now: &Reading) -> Result<Missed> {
+    let known = before.selected.keys().map(|tp| &*tp.topic);
+    let known: BTreeSet<&str> = known.chain(before.hidden.keys().map(String::as_str)).collect();
+    let names: Vec<&str> = known
+        .into_iter()
+        .filter(|topic| !now.topics.contains_key(*topic) && !now.excluded.contains_key(*topic))
+        .collect();
+    let mut missed = Missed::default();
+    if names.is_empty() {
+        return Ok(missed);
+    }
+    for (topic, described) in source.describe_topics(&names, ADMIN_TIMEOUT)? {
+        match described {
+            Err(error) if error.code == Code::SourceTopicMissing => missed.deleted.push(topic),
+            Err(error) => _ = missed.hidden.insert(topic, error),
+            Ok(_) => {
+                let error = Error::new(Code::SourceUnavailable, "the source does not list the topic");
+                missed.hidden.insert(topic, error);
+            }
+        }
+    }
+    Ok(missed)
 }
 
 fn mode(spec: &FlowSpec) -> String {
@@ -148,11 +213,9 @@ fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowS
     metrics.changes(changed.len() as u64);
     metrics.errors(errors.len() as u64);
     metrics.pending(pending);
-    metrics.last_success(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0.0, |d| d.as_secs_f64()),
-    );
+    if errors.is_empty() {
+        metrics.last_success(now_ms() as f64 / 1000.0);
+    }
     for change in changed {
         info!(%change, "config sync");
     }
@@ -194,12 +257,23 @@ fn report_pass(shared: &Mutex<Shared>, metrics: &ConfigSyncMetrics, spec: &FlowS
 }
 
 /// The partitions that are selected and present on both sides, and those that the target does not get.
-pub(super) fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, String)) -> View {
+/// `hidden`: topics that were copied and that the source does not list.
+pub(super) fn view(
+    pass: &Pass,
+    mut hidden: BTreeMap<String, Error>,
+    tasks: u32,
+    (source_id, target_id): &(String, String),
+) -> View {
     let reading = &pass.reading;
     let (mut partitions, mut selected, mut held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (source, remote) in &reading.topics {
-        let Some(Ok(here)) = reading.source.get(source) else {
-            continue;
+        let here = match reading.source.get(source) {
+            Some(Ok(here)) => here,
+            Some(Err(error)) => {
+                hidden.insert(source.clone(), error.clone());
+                continue;
+            }
+            None => continue,
         };
         let there = reading.target.get(remote).and_then(|view| view.as_ref().ok());
         let accepts = there.map(accepts).unwrap_or_default();
@@ -229,6 +303,7 @@ pub(super) fn view(pass: &Pass, tasks: u32, (source_id, target_id): &(String, St
         partitions,
         selected,
         held,
+        hidden,
         tasks,
         source_cluster_id: source_id.clone(),
         target_cluster_id: target_id.clone(),

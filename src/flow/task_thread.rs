@@ -212,6 +212,13 @@ impl TaskThread {
         status.reason = error.map(|e| format!("{e}; {}", e.code.page().advice));
         status.waiting_for = None;
         status.in_flight_bytes = 0;
+        if !matches!(state, "running" | "draining") {
+            // Nobody is there to copy them.
+            for it in status.partitions.iter_mut().filter(|it| it.state == "running") {
+                it.state = "starting".into();
+            }
+            self.metrics.in_flight_bytes(0);
+        }
     }
 
     /// What was said last is still so.
@@ -231,10 +238,16 @@ impl TaskThread {
         let advice = error.code.page().advice;
         let shown = error.clone();
         let now = Instant::now();
-        if self.health.hold(tp, error, offset, found, accepts, now) {
-            error!(topic = %tp.topic, partition = tp.partition, offset, error = %shown, advice, "partition stopped");
-        } else {
-            debug!(topic = %tp.topic, partition = tp.partition, offset, error = %shown, "partition still stopped");
+        let first = self.health.hold(tp, error, offset, found, accepts, now);
+        match shown.code {
+            // The sync loop finds out whether it was deleted, and says so.
+            Code::SourceTopicMissing => self.flow.look.notify_one(),
+            _ if first => {
+                error!(topic = %tp.topic, partition = tp.partition, offset, error = %shown, advice, "partition stopped");
+            }
+            _ => {
+                debug!(topic = %tp.topic, partition = tp.partition, offset, error = %shown, "partition still stopped");
+            }
         }
     }
 }

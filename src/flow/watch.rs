@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::lag::SourceEnd;
 use super::status::{self, Facts};
 use super::supervision::{Busy, Part};
 use super::task_thread::task_of;
@@ -19,6 +20,8 @@ use crate::topology::{Delivery, FlowSpec};
 
 /// How often source ends are asked for and the status is put together.
 const WATCH: Duration = Duration::from_secs(1);
+/// How long one question about the ends may take.
+const ASKING: Duration = Duration::from_secs(3);
 /// Source ends older than this are unknown.
 const ENDS_FRESH: Duration = Duration::from_secs(5);
 
@@ -42,12 +45,13 @@ pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) -
         if !asked.is_empty() {
             let context = context.clone();
             let call = move || {
-                context
-                    .source_admin
-                    .list_offsets(&asked, true, Duration::from_secs(3))
+                let ask = |committed| context.source_admin.list_offsets(&asked, committed, ASKING);
+                // The high watermark first: what arrives in between would pass for a transaction otherwise.
+                let high = ask(false);
+                Ok((high.unwrap_or_default(), ask(true)?))
             };
             match blocking(call).await {
-                Ok(ends) => {
+                Ok((high, stable)) => {
                     let now = Instant::now();
                     let mut shared = lock(&shared);
                     let Shared {
@@ -56,10 +60,12 @@ pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) -
                     // What is not heard this time stays, and ages.
                     known.retain(|tp, _| view.partitions.contains_key(tp));
                     clocks.retain(|tp, _| view.partitions.contains_key(tp));
-                    for (tp, end) in ends {
-                        if let Ok(end) = end {
-                            clocks.entry(tp.clone()).or_default().observe(end, now);
-                            known.insert(tp, (end, now));
+                    for (tp, stable) in stable {
+                        if let Ok(stable) = stable {
+                            clocks.entry(tp.clone()).or_default().observe(stable, now);
+                            let high = high.get(&tp).and_then(|high| high.as_ref().ok().copied());
+                            let end = SourceEnd::next(known.get(&tp), stable, high, now);
+                            known.insert(tp, end);
                         }
                     }
                 }
@@ -82,10 +88,14 @@ pub(super) async fn run(context: Arc<FlowContext>, shared: Arc<Mutex<Shared>>) -
                 .remove(&tp)
                 .unwrap_or_else(|| PartitionMetrics::new(&context.spec.id, &it.topic, it.partition));
             gauge.lag(it.lag_records, it.lag_seconds);
+            gauge.uncommitted(it.uncommitted_records, it.open_transaction_seconds);
             shared.gauges.insert(tp, gauge);
         }
         // A partition that went to another daemon is not ours to know.
-        gauges.values().for_each(|gauge| gauge.lag(None, None));
+        for gauge in gauges.values() {
+            gauge.lag(None, None);
+            gauge.uncommitted(None, None);
+        }
     }
 }
 
@@ -96,18 +106,35 @@ pub(super) fn status(spec: &FlowSpec, shared: &Shared, abandoned: bool, now: Ins
     let mut tasks: Vec<_> = running.chain(absent).collect();
     tasks.sort_by_key(|task| task.task);
     let (mut records, mut seconds) = (Some(0u64), Some(0f64));
+    let (mut uncommitted, mut open) = (Some(0u64), None::<f64>);
     for it in tasks.iter_mut().flat_map(|task| &mut task.partitions) {
         let tp = TopicPartition::new(it.topic.as_str(), it.partition);
         let known = shared.ends.get(&tp);
-        it.source_end_offset = known.map(|(end, _)| *end);
-        if let (Some(next), Some((end, at))) = (it.next_source_offset, known) {
-            let fresh = now.saturating_duration_since(*at) <= ENDS_FRESH;
-            it.lag_records = fresh.then(|| (end - next).max(0) as u64);
-            it.lag_seconds = shared
-                .clocks
-                .get(&tp)
-                .and_then(|clock| clock.age(next, now, fresh));
+        let fresh = known.is_some_and(|end| now.saturating_duration_since(end.heard) <= ENDS_FRESH);
+        if let Some(end) = known {
+            it.source_end_offset = Some(end.stable);
+            it.source_high_watermark = end.high;
+            if fresh {
+                it.uncommitted_records = end.uncommitted();
+                it.open_transaction_seconds = end
+                    .waits_since
+                    .map(|since| now.saturating_duration_since(since).as_secs_f64());
+            }
+            if let Some(next) = it.next_source_offset {
+                it.lag_records = fresh.then(|| (end.stable - next).max(0) as u64);
+                it.lag_seconds = shared
+                    .clocks
+                    .get(&tp)
+                    .and_then(|clock| clock.age(next, now, fresh));
+            }
         }
+        uncommitted = uncommitted
+            .zip(it.uncommitted_records)
+            .map(|(sum, count)| sum + count);
+        open = [open, it.open_transaction_seconds]
+            .into_iter()
+            .flatten()
+            .reduce(f64::max);
         records = records.zip(it.lag_records).map(|(sum, lag)| sum + lag);
         seconds = seconds.zip(it.lag_seconds).map(|(longest, lag)| longest.max(lag));
     }
@@ -154,6 +181,8 @@ pub(super) fn status(spec: &FlowSpec, shared: &Shared, abandoned: bool, now: Ins
         tasks_total: shared.tasks_total,
         lag_records: records.filter(|_| known),
         lag_seconds: seconds.filter(|_| known),
+        uncommitted_records: uncommitted.filter(|_| known),
+        open_transaction_seconds: open,
         config_sync: shared.sync.as_ref().map(|report| {
             let mut status = report.status.clone();
             let since = report
