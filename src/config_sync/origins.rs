@@ -67,8 +67,11 @@ impl Origins {
         let nothing_known = Prefixes::default();
         let mut used: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for name in names.clone() {
+            let Some((prefix, upstream)) = naming.claimed_source(name) else {
+                continue;
+            };
             let copied = naming.should_replicate(name, &flow.topics, flow.heartbeats.topics, &nothing_known);
-            if let (Ok(()), Some((prefix, upstream))) = (copied, naming.claimed_source(name)) {
+            if copied.is_ok() {
                 used.entry(prefix).or_default().insert(upstream);
             }
         }
@@ -121,7 +124,10 @@ impl Origins {
             }
         });
         match absent_is_empty(read) {
-            Err(error) if error.code == Code::SourceNotAuthorized => return Ok(Stands::Somewhere),
+            Err(error) if error.code == Code::SourceNotAuthorized => {
+                self.known.insert(topic.to_owned(), Stands::Somewhere);
+                return Ok(Stands::Somewhere);
+            }
             read => read?,
         }
         let asked: Vec<&str> = match ids.is_empty() {

@@ -761,8 +761,7 @@ impl<'a> Session<'a> {
         beginning: impl Iterator<Item = &'b TopicPartition>,
     ) -> std::result::Result<(), Stop> {
         let explained = |tp: &TopicPartition| {
-            let stored = self.slot.progress.get(tp);
-            self.task.unexplained.contains_key(tp) || stored.is_some_and(StoredProgress::explains)
+            self.task.unexplained.contains_key(tp) || self.slot.progress.contains_key(tp)
         };
         let there =
             |tp: &TopicPartition| TopicPartition::new(self.view.partitions[tp].remote.as_str(), tp.partition);

@@ -47,14 +47,7 @@ pub struct Generation {
 
 /// What to do where the target holds records that no stored progress explains: copied again, they would be there
 /// twice.
-pub const NO_PROGRESS: &str = "if an alias or the name of the topology was changed, change it back, and the flow goes on where it stood; if another replicator copied them, give `causeway import mm2-state` or `causeway offsets reset` before `run`; if they belong there, nothing needs to be done";
-
-impl StoredProgress {
-    /// Whether it tells what of the target's records was copied from here.
-    pub fn explains(&self) -> bool {
-        self.next_target_offset.is_some()
-    }
-}
+pub const NO_PROGRESS: &str = "if an alias or the name of the topology was changed, change it back, and the flow goes on where it stood; if MirrorMaker 2 copied them, give `causeway import mm2-state` before `run`; if something else did, let start_from begin behind them before the first `run`; if they belong there, nothing needs to be done";
 
 /// What both sides have now.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClusterConnection;
 use crate::kafka::{NextOffset, Source, TopicPartition};
-use crate::topology::FlowSpec;
+use crate::topology::{FlowSpec, StartFrom};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -180,8 +180,9 @@ impl<'a> StoppedFlow<'a> {
         bounds::ask(&self.source, &self.target, wanted)
     }
 
-    /// Of partitions with their topics on the target, those that hold records there although `stored` explains none:
-    /// they would be copied behind those.
+    /// Of partitions with their topics on the target, those that hold records there although nothing is stored about
+    /// them, and that would be copied from their beginning behind those. A flow that has never run may be told by
+    /// `start_from` to leave out what is there.
     ///
     /// # Errors
     /// The target cannot be asked at all.
@@ -190,9 +191,10 @@ impl<'a> StoppedFlow<'a> {
         stored: &[Slot],
         wanted: &[(TopicPartition, String)],
     ) -> Result<BTreeMap<TopicPartition, i64>> {
+        let new = stored.iter().all(|slot| !slot.born);
         let explained = |tp: &TopicPartition| {
-            let mut progress = stored.iter().filter_map(|slot| slot.progress.get(tp));
-            progress.any(StoredProgress::explains)
+            new && self.spec.start_from != StartFrom::Earliest
+                || stored.iter().any(|slot| slot.progress.contains_key(tp))
         };
         let there =
             |(tp, remote): &(TopicPartition, String)| TopicPartition::new(remote.as_str(), tp.partition);
