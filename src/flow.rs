@@ -152,6 +152,8 @@ pub struct Route {
     pub remote: String,
     /// Kafka's id of the source topic.
     pub topic_id: TopicId,
+    /// Kafka's id of the target topic.
+    pub target_topic_id: TopicId,
     /// What the target topic takes.
     pub accepts: Accepts,
 }

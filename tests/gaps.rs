@@ -6,9 +6,12 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 
-use crate::harness::oracle::{self, Isolation};
+use crate::harness::daemon::Daemon;
+use crate::harness::oracle::{self, Isolation, NewRecord};
 use crate::harness::{Cluster, Pair, load, pair, unique};
-use crate::replication::{SOON, daemon, partition, topology, wait_until_copied};
+use crate::replication::{
+    SOON, daemon, daemon_between, is_stopped_for, partition, topology, wait_until_copied,
+};
 
 const COMMITTED: Isolation = Isolation::ReadCommitted;
 
@@ -91,4 +94,205 @@ fn a_flow_that_stands_because_of_its_many_gaps_goes_on_and_the_audit_trail_has_a
         .rfind(|it| ours(it.key.as_deref().unwrap_or_default()));
     let size = newest.and_then(|it| it.value.as_deref()).map_or(0, <[u8]>::len);
     assert!(size < 3_000, "what is stored is small again: {size} bytes");
+}
+
+/// Writes one record for each number, into partition 0, with the key `<word>-<number>`.
+fn write(cluster: &Cluster, topic: &str, word: &str, numbers: std::ops::Range<u32>) {
+    let record = |n| NewRecord::new(topic, 0, &format!("{word}-{n}"), "v");
+    oracle::produce(
+        &cluster.bootstrap(),
+        &numbers.map(record).collect::<Vec<_>>(),
+        "none",
+    );
+}
+
+/// The keys that [`write`] writes.
+fn written(word: &str, numbers: std::ops::Range<u32>) -> Vec<String> {
+    numbers.map(|n| format!("{word}-{n}")).collect()
+}
+
+/// Keys of a topic with one partition, in order.
+fn keys(cluster: &Cluster, topic: &str) -> Vec<String> {
+    let records = oracle::dump(&cluster.bootstrap(), topic, COMMITTED);
+    let key = |it: oracle::OracleRecord| String::from_utf8(it.key.expect("a key")).expect("a text");
+    records.into_iter().map(key).collect()
+}
+
+/// Deletes a topic and creates one of the same name at once.
+fn make_anew(cluster: &Cluster, topic: &str) {
+    cluster.delete_topic(topic);
+    cluster.create_topic(topic, 1, &[]);
+}
+
+fn gaps(daemon: &Daemon, topic: &str) -> Value {
+    let status = daemon.status().expect("it runs");
+    partition(&status, topic, 0).map_or(Value::Null, |it| it["gaps"].clone())
+}
+
+/// A replica that was behind has become the leader, and has grown beyond what was copied before anybody looked.
+#[test]
+fn a_log_that_was_cut_and_outgrew_the_position_halts_whether_the_daemon_ran_or_not_and_its_gap_is_exact() {
+    let Pair { target, .. } = pair();
+    let source = Cluster::start("source-cut");
+    let [ran, rested, healthy] = ["cut-running", "cut-resting", "cut-healthy"].map(unique);
+    for topic in [&ran, &rested, &healthy] {
+        source.create_topic(topic, 1, &[]);
+    }
+    let earlier = [&ran, &rested].map(|topic| {
+        write(&source, topic, "old", 0..600);
+        let log = source.copy_log(topic, 0);
+        write(&source, topic, "old", 600..1000);
+        log
+    });
+    let flow = |topic: &str, extra: &str| {
+        daemon_between(
+            &source,
+            target,
+            topology(topic, &[topic], &format!("  tasks: 1\n{extra}")),
+        )
+    };
+    let running = daemon_between(&source, target, topology(&ran, &[&ran, &healthy], "  tasks: 1\n"));
+    let mut resting = flow(&rested, "");
+    wait_until_copied(&running, &source, &ran, SOON);
+    wait_until_copied(&resting, &source, &rested, SOON);
+    assert_eq!(resting.terminate(Duration::from_secs(20)), 0);
+    running.process().signal("STOP");
+    source.terminate();
+    for (topic, log) in [&ran, &rested].into_iter().zip(&earlier) {
+        source.cut_back(topic, 0, log);
+    }
+    source.restart();
+    for topic in [&ran, &rested] {
+        assert_eq!(
+            oracle::end_offsets(&source.bootstrap(), topic, COMMITTED),
+            [600],
+            "it is cut"
+        );
+        write(&source, topic, "new", 0..2000);
+    }
+    write(&source, &healthy, "healthy", 0..10);
+    running.process().signal("CONT");
+    resting.restart();
+    for (daemon, topic) in [(&running, &ran), (&resting, &rested)] {
+        daemon.wait_for(&format!("{topic} is halted"), SOON, |status| {
+            is_stopped_for(status, topic, 0, "halted", "S302 source_truncated")
+                && is_stopped_for(status, topic, 0, "halted", "[600, 1000) source_diverged")
+        });
+        assert_eq!(
+            keys(target, topic),
+            written("old", 0..1000),
+            "nothing is mixed in"
+        );
+    }
+    wait_until_copied(&running, &source, &healthy, SOON);
+    // What was found is remembered.
+    resting.restart();
+    resting.wait_for("it is halted again", SOON, |status| {
+        is_stopped_for(status, &rested, 0, "halted", "[600, 1000) source_diverged")
+    });
+    drop((running, resting));
+    for topic in [&ran, &rested] {
+        let daemon = flow(topic, "  on_gap: continue\n");
+        wait_until_copied(&daemon, &source, topic, SOON);
+        assert_eq!(gaps(&daemon, topic), json!(["[600, 1000) source_diverged"]));
+        let expected = [written("old", 0..1000), written("new", 0..2000)].concat();
+        assert_eq!(
+            keys(target, topic),
+            expected,
+            "what took the place of the lost records is copied once"
+        );
+    }
+}
+
+#[test]
+fn a_source_topic_made_anew_and_filled_within_a_second_is_neither_mixed_in_nor_copied_twice() {
+    let Pair { source, target } = pair();
+    let topics = |prefix: &str| -> Vec<String> { (0..6).map(|n| unique(&format!("{prefix}{n}"))).collect() };
+    let flows = [
+        ("halt", topics("swap-halt")),
+        ("continue", topics("swap-continue")),
+    ];
+    let daemons = flows.each_ref().map(|(on_gap, topics)| {
+        for topic in topics {
+            source.create_topic(topic, 1, &[]);
+            write(source, topic, "old", 0..3);
+        }
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        daemon(topology(
+            &unique("swap"),
+            &names,
+            &format!("  tasks: 1\n  on_gap: {on_gap}\n"),
+        ))
+    });
+    for (daemon, (_, topics)) in daemons.iter().zip(&flows) {
+        for topic in topics {
+            wait_until_copied(daemon, source, topic, SOON);
+        }
+    }
+    for topic in flows.iter().flat_map(|(_, topics)| topics) {
+        make_anew(source, topic);
+        write(source, topic, "new", 0..1000);
+    }
+    let [halting, continuing] = &daemons;
+    for topic in &flows[0].1 {
+        halting.wait_for(&format!("{topic} is halted"), SOON, |status| {
+            is_stopped_for(status, topic, 0, "halted", "S303 source_recreated")
+        });
+        assert_eq!(
+            keys(target, topic),
+            written("old", 0..3),
+            "nothing of the new topic is mixed in"
+        );
+    }
+    for topic in &flows[1].1 {
+        let expected = [written("old", 0..3), written("new", 0..1000)].concat();
+        wait_until_copied(continuing, source, topic, SOON);
+        continuing.wait_for("the gap is declared", SOON, |status| {
+            partition(status, topic, 0)
+                .is_some_and(|it| it["gaps"] == json!(["at least [3, 3) source_recreated"]))
+        });
+        wait_until_copied(continuing, source, topic, SOON);
+        assert_eq!(keys(target, topic), expected, "{topic}");
+    }
+}
+
+/// Nothing is written meanwhile, and whoever made it anew has filled it: only its id tells.
+#[test]
+fn a_target_topic_made_anew_is_noticed_whether_the_daemon_ran_or_not() {
+    let Pair { source, target } = pair();
+    for running in [true, false] {
+        let topic = unique("target-anew");
+        source.create_topic(&topic, 1, &[]);
+        write(source, &topic, "old", 0..100);
+        let mut daemon = daemon(topology(&topic, &[&topic], "  tasks: 1\n"));
+        wait_until_copied(&daemon, source, &topic, SOON);
+        if !running {
+            assert_eq!(daemon.terminate(Duration::from_secs(20)), 0);
+        }
+        make_anew(target, &topic);
+        write(target, &topic, "foreign", 0..200);
+        if !running {
+            daemon.restart();
+        }
+        daemon.wait_for("it is halted", SOON, |status| {
+            is_stopped_for(status, &topic, 0, "halted", "T304 target_lost_records")
+                && is_stopped_for(status, &topic, 0, "halted", "at most [0, 100) target_recreated")
+        });
+        write(source, &topic, "more", 0..10);
+        daemon.restart();
+        daemon.wait_for("it is halted again", SOON, |status| {
+            is_stopped_for(status, &topic, 0, "halted", "T304")
+        });
+        assert_eq!(keys(target, &topic), written("foreign", 0..200));
+        drop(daemon);
+        let daemon =
+            crate::replication::daemon(topology(&topic, &[&topic], "  tasks: 1\n  on_gap: continue\n"));
+        wait_until_copied(&daemon, source, &topic, SOON);
+        assert_eq!(
+            gaps(&daemon, &topic),
+            json!(["at most [0, 100) target_recreated"])
+        );
+        let expected = [written("foreign", 0..200), written("more", 0..10)].concat();
+        assert_eq!(keys(target, &topic), expected);
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway::kafka::client::{ClusterConnection, TaskMemory};
-use causeway::kafka::consumer::{Consumer, Kind};
+use causeway::kafka::consumer::{Consumer, Kind, ReadFrom};
 use causeway::kafka::producer::{Headers, Producer};
 use causeway::kafka::{ClusterAlias, NextOffset, TopicPartition};
 use rdkafka::ClientConfig;
@@ -342,7 +342,13 @@ fn a_header_name_that_is_no_text_arrives_as_it_is() {
     let mut producer =
         Producer::new(&connection.task_producer("test", "none", None), "test").expect("settings");
     let to = producer.topic(&topic).expect("a name");
-    let start = (TopicPartition::new(plain.as_str(), 0), NextOffset(0));
+    let start = (
+        TopicPartition::new(plain.as_str(), 0),
+        ReadFrom {
+            offset: NextOffset(0),
+            leader_epoch: None,
+        },
+    );
     consumer.assign(&[start]).expect("it exists");
     let (mut sent, mut delivered) = (0, vec![]);
     wait_until("both records are written with a header of bytes", SOON, || {

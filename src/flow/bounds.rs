@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::start::Bounds;
 use crate::error::{Code, Error, Result};
-use crate::kafka::TopicPartition;
 use crate::kafka::admin::{Admin, OffsetSpec};
+use crate::kafka::{TopicId, TopicPartition};
 
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,6 +51,7 @@ pub fn ask(
             topic_id,
             log_start: offset(&starts, tp)?,
             end: offset(&ends, tp)?,
+            target_topic_id: there.id.clone(),
             target_end: offset(&target_ends, &remote(tp, name))?,
             replicas: there.replication_factor as usize,
             in_sync: there.in_sync.get(tp.partition as usize).copied().unwrap_or(0),
@@ -80,6 +81,22 @@ pub fn occupied(target: &Admin, wanted: &[TopicPartition]) -> Result<BTreeMap<To
     Ok(wanted
         .iter()
         .filter_map(|tp| Some((tp.clone(), held(tp).filter(|held| 0 < *held)?)))
+        .collect())
+}
+
+/// Of topics that are known by an id those that have another now. One that is missing, or of which the cluster cannot
+/// tell, is not among them.
+///
+/// # Errors
+/// The cluster cannot be asked at all.
+pub fn made_anew(admin: &Admin, known: &BTreeMap<&str, &str>) -> Result<Vec<(String, TopicId)>> {
+    let names: Vec<&str> = known.keys().copied().collect();
+    let described = admin.describe_topics(&names, TIMEOUT)?;
+    let ids = described
+        .into_iter()
+        .filter_map(|(name, topic)| Some((name, topic.ok()?.id)));
+    Ok(ids
+        .filter(|(name, id)| known.get(name.as_str()).is_some_and(|known| **known != *id.0))
         .collect())
 }
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::ledger::{self, Fence, Ledger, NotFenced, StateRecord};
+use super::start::Truncation;
 use super::task::PartitionId;
 use crate::error::{Code, Error, Result, Side};
+use crate::kafka::TopicPartition;
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::codes::code;
-use crate::kafka::consumer::{Consumer, Kind, Message, PartitionQueue, TopicHandle};
+use crate::kafka::consumer::{Consumer, Kind, Message, PartitionQueue, ReadFrom, TopicHandle, truncated_at};
 use crate::kafka::producer::{DeliverySpan, Headers, Producer, TopicNumber};
-use crate::kafka::{NextOffset, TopicPartition};
 use crate::topology::{Delivery, FlowSpec};
 
 /// What librdkafka spends on a record in flight besides key and value: its operation on the consumer's
@@ -41,6 +42,8 @@ pub enum Taken {
         count: u32,
         /// Key and value bytes.
         payload_bytes: u64,
+        /// The source's leader epoch of the last one, if it is known.
+        leader_epoch: Option<i32>,
     },
     /// Everything before `position` was taken.
     End {
@@ -51,6 +54,8 @@ pub enum Taken {
     },
     /// The source cannot serve a partition; `None`: the source as a whole.
     Failed(Option<PartitionId>, Error),
+    /// The source's log is, or was, shorter than what was read of it.
+    Truncated(PartitionId, Truncation, Error),
 }
 
 /// What became of consecutive records.
@@ -169,13 +174,13 @@ impl RecordEngine {
         &mut self,
         source: &TopicPartition,
         remote: &str,
-        start: NextOffset,
+        from: ReadFrom,
     ) -> Result<PartitionId> {
         let queue = self
             .consumer
             .set_apart(source)
             .map_err(|e| Error::new(Code::SourceUnexpected, e))?;
-        let ids = self.assign(&[(source.clone(), remote.to_owned(), start)])?;
+        let ids = self.assign(&[(source.clone(), remote.to_owned(), from)])?;
         self.apart = Some((ids[0], queue));
         Ok(ids[0])
     }
@@ -200,11 +205,14 @@ impl RecordEngine {
     }
 
     /// Starts to read partitions and prepares where they go. Ids are given in order of first use.
-    pub fn assign(
-        &mut self,
-        partitions: &[(TopicPartition, String, NextOffset)],
-    ) -> Result<Vec<PartitionId>> {
+    pub fn assign(&mut self, partitions: &[(TopicPartition, String, ReadFrom)]) -> Result<Vec<PartitionId>> {
         let mut ids = Vec::with_capacity(partitions.len());
+        // Of the others librdkafka has not heard yet.
+        let known: Vec<_> = partitions
+            .iter()
+            .filter(|(source, ..)| self.by_source.contains_key(&source.topic))
+            .map(|(source, _, from)| (source.clone(), *from))
+            .collect();
         for (source, remote, _) in partitions {
             let target = match self.targets.get(remote) {
                 Some(number) => {
@@ -245,12 +253,12 @@ impl RecordEngine {
         }
         let starts: Vec<_> = partitions
             .iter()
-            .map(|(tp, _, start)| (tp.clone(), *start))
+            .map(|(tp, _, from)| (tp.clone(), *from))
             .collect();
-        self.consumer
-            .assign(&starts)
-            .map_err(|e| Error::new(Code::SourceUnexpected, e))?;
+        let refused = |e| Error::new(Code::SourceUnexpected, e);
+        self.consumer.assign(&starts).map_err(refused)?;
         self.consumer.learn_leaders(LEARN_TIMEOUT);
+        self.consumer.validate(&known).map_err(refused)?;
         data(&mut self.plain, &mut self.ledger).learn_leaders(LEARN_TIMEOUT);
         Ok(ids)
     }
@@ -275,6 +283,12 @@ impl RecordEngine {
     pub fn take(&mut self, timeout: Duration, taken: &mut Vec<Taken>) {
         let messages = self.consumer.take(timeout);
         sort(messages, &self.by_source, &mut self.hand, taken);
+    }
+
+    /// How many answers about metadata the source's client has had: before one comes, it reads no other topic of a
+    /// name than it did.
+    pub fn metadata_answers(&self) -> u64 {
+        self.consumer.metadata_answers()
     }
 
     /// Sends the next `n` records in hand.
@@ -403,6 +417,7 @@ fn sort(
 ) {
     // Consecutive messages mostly belong to one partition: look it up when it changes.
     let mut current: Option<(TopicHandle, i32, Option<PartitionId>)> = None;
+    let (mut in_hand, before) = (hand.len(), taken.len());
     for message in messages {
         let at = message.partition();
         let partition = message.topic_handle().and_then(|handle| match current {
@@ -427,6 +442,7 @@ fn sort(
                         first,
                         count,
                         payload_bytes,
+                        ..
                     }) if *p == partition && *first + i64::from(*count) == offset => {
                         *count += 1;
                         *payload_bytes += payload;
@@ -436,6 +452,7 @@ fn sort(
                         first: offset,
                         count: 1,
                         payload_bytes: payload,
+                        leader_epoch: None,
                     }),
                 }
             }
@@ -443,6 +460,17 @@ fn sort(
                 partition,
                 position: message.offset(),
             }),
+            (Kind::Failed(RDKafkaErrorCode::AutoOffsetReset, text), Some(partition)) => {
+                let (code, same_until) = match truncated_at(&text) {
+                    Some(same_until) => (Code::SourceTruncated, same_until),
+                    None => (Code::SourceOutOfRange, None),
+                };
+                taken.push(Taken::Truncated(
+                    partition,
+                    Truncation { same_until },
+                    Error::new(code, text),
+                ));
+            }
             (Kind::Failed(err, text), partition) => {
                 taken.push(Taken::Failed(
                     partition,
@@ -451,6 +479,16 @@ fn sort(
             }
             // A partition that is not read any more.
             (Kind::Record | Kind::End, None) => {}
+        }
+    }
+    // Asked of one record of a span, not of each.
+    for it in &mut taken[before..] {
+        if let Taken::Records {
+            count, leader_epoch, ..
+        } = it
+        {
+            in_hand += *count as usize;
+            *leader_epoch = hand[in_hand - 1].1.leader_epoch();
         }
     }
 }

@@ -36,6 +36,8 @@ pub enum Extent {
     Exact,
     /// Nothing else is missing, but perhaps not all of it.
     AtMost,
+    /// What follows the range may be missing too.
+    AtLeast,
 }
 
 impl Extent {
@@ -53,11 +55,12 @@ impl Gap {
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at_most = match self.extent {
+        let extent = match self.extent {
             Extent::Exact => "",
             Extent::AtMost => "at most ",
+            Extent::AtLeast => "at least ",
         };
-        write!(f, "{at_most}[{}, {}) {}", self.from, self.to, self.reason)
+        write!(f, "{extent}[{}, {}) {}", self.from, self.to, self.reason)
     }
 }
 

@@ -15,12 +15,12 @@ use tracing::{debug, error, info, warn};
 use super::audit;
 use super::bounds::{self, offset};
 use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
-use super::gaps::{Gap, Gaps};
+use super::gaps::Gap;
 use super::health::{Found, Held};
 use super::ledger::{Fence, NotFenced, StateRecord};
 use super::mm2_mirror::Mm2Mirror;
 use super::slot::{Slot, born_record, progress_record, segment_record, spare_record};
-use super::start::{Bounds, NO_PROGRESS, Started, StoredProgress, begin};
+use super::start::{Bounds, LeaderEpoch, NO_PROGRESS, Started, StoredProgress, Truncation, begin_reading};
 use super::task::{Action, Event, Limits, PartitionId, TaskState};
 use super::task_thread::{TaskThread, task_of};
 use super::throttle::Waiting;
@@ -63,6 +63,10 @@ pub(super) struct Session<'a> {
     slot: Slot,
     /// Gaps that the next commit tells the audit trail.
     declared: Vec<(TopicPartition, Gap)>,
+    /// Partitions of which something was found that is not stored yet, although their positions stay.
+    unstored: BTreeSet<TopicPartition>,
+    /// Source topics, and the answers about metadata after which they were seen to be those that were taken in.
+    confirmed: HashMap<Arc<str>, u64>,
     /// Where MM2 finds positions, if it is to find ours.
     mirror: Option<Mm2Mirror>,
     view: Arc<View>,
@@ -89,6 +93,10 @@ struct Assigned {
     active: bool,
     /// What the source has said about it since it gave something last, and when first.
     complaint: Option<(Error, Instant)>,
+    /// Where copying began. Before it nothing is read but markers.
+    start: i64,
+    /// The leader epoch of the last record that was read, and the offset behind it.
+    read: Option<LeaderEpoch>,
 }
 
 impl<'a> Session<'a> {
@@ -151,6 +159,8 @@ impl<'a> Session<'a> {
             ),
             slot,
             declared: vec![],
+            unstored: BTreeSet::new(),
+            confirmed: HashMap::new(),
             mirror,
             view,
             partitions: vec![],
@@ -251,14 +261,7 @@ impl<'a> Session<'a> {
             let asked: Vec<_> = ours.clone().map(|(tp, _)| (tp.clone(), spec)).collect();
             let starts = flow.source_admin.list_offsets(&asked, true, ADMIN_TIMEOUT)?;
             for (tp, topic_id) in ours {
-                let progress = StoredProgress {
-                    next_source_offset: offset(&starts, tp)?,
-                    next_target_offset: None,
-                    topic_id: topic_id.to_string(),
-                    map: None,
-                    replayed_records: 0,
-                    gaps: Gaps::default(),
-                };
+                let progress = StoredProgress::new(offset(&starts, tp)?, topic_id);
                 records.push(progress_record(tp, &progress));
                 self.slot.progress.insert(tp.clone(), progress);
             }
@@ -278,7 +281,18 @@ impl<'a> Session<'a> {
                     first,
                     count,
                     payload_bytes,
+                    leader_epoch,
                 } => {
+                    let it = &mut self.partitions[partition.0];
+                    let offset = first + i64::from(count);
+                    it.read = leader_epoch.map(|epoch| LeaderEpoch { epoch, offset });
+                    if first < it.start {
+                        let text =
+                            format!("there is a record at {first}, where none was before {}", it.start);
+                        let same_until = Some(first);
+                        let error = Error::new(Code::SourceTruncated, text);
+                        self.truncated(partition, Truncation { same_until }, error)?;
+                    }
                     self.task.account.charge(count.into(), payload_bytes);
                     let bytes = payload_bytes + u64::from(count) * RECORD_OVERHEAD;
                     self.partitions[partition.0].complaint = None;
@@ -293,7 +307,9 @@ impl<'a> Session<'a> {
                     self.partitions[partition.0].complaint = None;
                     self.step(Event::End { partition, position })?;
                 }
-
+                Taken::Truncated(partition, truncation, error) => {
+                    self.truncated(partition, truncation, error)?;
+                }
                 Taken::Failed(Some(partition), error) => {
                     let tp = self.engine.source(partition).clone();
                     if error.code.rank() == Rank::Partition && !self.state.is_stopped(partition) {
@@ -317,6 +333,22 @@ impl<'a> Session<'a> {
             }
         }
         self.taken = taken;
+        Ok(())
+    }
+
+    /// The source's log is not the one any more that was read, whatever its bounds say by now. Where it stands is
+    /// decided at once, by the same rules as at the start.
+    fn truncated(&mut self, partition: PartitionId, found: Truncation, error: Error) -> Result<()> {
+        if self.state.is_stopped(partition) {
+            return Ok(());
+        }
+        let tp = self.engine.source(partition).clone();
+        if let Some(progress) = self.slot.progress.get_mut(&tp) {
+            progress.truncated = Some(found);
+            self.unstored.insert(tp.clone());
+        }
+        self.step(Event::SourceFailed(partition, error))?;
+        self.task.health.try_now(&tp, Instant::now());
         Ok(())
     }
 
@@ -391,6 +423,8 @@ impl<'a> Session<'a> {
                 Action::Discard(n) => self.engine.discard(n),
                 Action::Commit => match self.commit() {
                     Ok(()) => self.step(Event::Committed)?,
+                    // Nothing of the new topic may be stored, and the clients know leaders and positions of the old.
+                    Err(error) if error.code == Code::SourceRecreated => return Err(error),
                     Err(error) => self.step(Event::CommitFailed(error))?,
                 },
                 Action::Abort => {
@@ -436,12 +470,59 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether what is to be committed was read of the topics that were taken in. librdkafka reads by topic id, and
+    /// goes on at its position when the id changes; it hears of another id by an answer about metadata only. So where
+    /// none has come since the ids were last looked at, nothing needs to be asked.
+    ///
+    /// # Errors
+    /// A topic was made anew.
+    fn confirm(&mut self) -> Result<()> {
+        let answers = self.engine.metadata_answers();
+        let mut known = BTreeMap::new();
+        for partition in self.state.dirty() {
+            let tp = &self.partitions[partition.0].tp;
+            if self.confirmed.get(&tp.topic) != Some(&answers)
+                && let Some(progress) = self.slot.progress.get(tp)
+            {
+                known.insert(&*tp.topic, progress.topic_id.as_str());
+            }
+        }
+        if known.is_empty() {
+            return Ok(());
+        }
+        match bounds::made_anew(&self.task.flow.source_admin, &known) {
+            Ok(anew) => match anew.first() {
+                None => {
+                    let topics: Vec<Arc<str>> = known.into_keys().map(Arc::from).collect();
+                    self.confirmed
+                        .extend(topics.into_iter().map(|topic| (topic, answers)));
+                    Ok(())
+                }
+                Some((topic, id)) => {
+                    let detail = format!("{topic} has id {id} now; what was read since is not committed");
+                    Err(Error::new(Code::SourceRecreated, detail))
+                }
+            },
+            // When the source dies, the last that it gave counts more than this question.
+            Err(error) => {
+                debug!(%error, "whether topics were made anew is not known");
+                Ok(())
+            }
+        }
+    }
+
     fn commit(&mut self) -> Result<()> {
+        self.confirm()?;
         let started = Instant::now();
         let moved = self.state.has_moved();
         let (mut records, mut mirrored): (Vec<StateRecord>, Vec<StateRecord>) = (vec![], vec![]);
         // Together with the progress that lists them, or lists them no longer.
-        let of_gaps: BTreeSet<_> = self.declared.iter().map(|(tp, _)| tp).collect();
+        let of_gaps: BTreeSet<_> = self
+            .declared
+            .iter()
+            .map(|(tp, _)| tp)
+            .chain(&self.unstored)
+            .collect();
         let of_gaps = of_gaps
             .into_iter()
             .filter_map(|tp| Some((tp, self.slot.progress.get(tp)?)));
@@ -450,12 +531,18 @@ impl<'a> Session<'a> {
         records.extend(audit::gap_records(flow, self.task.task, now_ms(), &self.declared));
         let mut committed = vec![];
         for pending in self.state.pending() {
-            let tp = &self.partitions[pending.partition.0].tp;
+            let Assigned { tp, read, .. } = &self.partitions[pending.partition.0];
             let Some(progress) = self.slot.progress.get(tp) else {
                 continue;
             };
             let mut progress = progress.clone();
-            progress.next_source_offset = pending.next_source.0.0;
+            let next = pending.next_source.0.0;
+            progress.next_source_offset = next;
+            // What was read beyond may be of a later epoch: what lies before has none that is greater.
+            progress.leader_epoch = read.map(|it| LeaderEpoch {
+                offset: it.offset.min(next),
+                ..it
+            });
             progress.next_target_offset = Some(pending.next_target);
             records.push(progress_record(tp, &progress));
             committed.push((tp.clone(), progress));
@@ -467,6 +554,7 @@ impl<'a> Session<'a> {
         self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;
         self.open = false;
         self.declared.clear();
+        self.unstored.clear();
         self.slot.progress.extend(committed);
         if !mirrored.is_empty() {
             // Not with the records: an MM2 that does not work exactly once reads what is not committed, too, and
@@ -546,45 +634,62 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Stops partitions that are not in the view any more or belong to another topic of the same name.
+    /// Stops partitions that are not in the view any more. Where a topic was made anew the session ends: the clients
+    /// know leaders and positions of the old one.
     fn leave_what_is_gone(&mut self) -> Result<()> {
-        for i in 0..self.partitions.len() {
-            let (tp, active) = (self.partitions[i].tp.clone(), self.partitions[i].active);
-            let known = self
-                .slot
-                .progress
-                .get(&tp)
-                .map(|p| p.topic_id.clone())
-                .unwrap_or_default();
-            let error = match self.view.partitions.get(&tp) {
-                None if self.view.is_gone(&tp) => {
-                    // Said by the sync loop, once for the whole topic.
-                    if active {
-                        let gone = Error::new(Code::SourceTopicMissing, "deleted");
-                        self.step(Event::SourceFailed(PartitionId(i), gone))?;
-                    }
-                    continue;
-                }
-                // What cannot be told of a topic is no reason to stop copying it; what it needs for that fails by itself.
-                None if self.view.hidden.contains_key(&*tp.topic) => continue,
-                None => match self.view.held.get(&tp) {
-                    Some(error) if error.code != Code::TargetTopicMissing => continue,
-                    _ => Error::new(
-                        Code::TargetTopicMissing,
-                        "the target does not have the partition any more",
-                    ),
-                },
-                Some(seen) if *seen.topic_id.0 != *known => Error::new(
-                    Code::SourceRecreated,
-                    format!("topic id {known} became {}", seen.topic_id),
-                ),
-                Some(_) => continue,
+        let (mut source, mut target) = (BTreeMap::new(), BTreeMap::new());
+        let mut gone = vec![];
+        for (i, it) in self.partitions.iter().enumerate().filter(|(_, it)| it.active) {
+            let Some(seen) = self.view.partitions.get(&it.tp) else {
+                gone.push((PartitionId(i), it.tp.clone()));
+                continue;
             };
-            if active {
-                self.step(Event::SourceFailed(PartitionId(i), error))?;
-                // Decided by the rules of the start, as soon as the view has the partition.
-                self.task.health.try_now(&tp, Instant::now());
+            let Some(known) = self.slot.progress.get(&it.tp) else {
+                continue;
+            };
+            if *seen.topic_id.0 != *known.topic_id {
+                source.insert(&*it.tp.topic, known.topic_id.as_str());
             }
+            if let Some(id) = known.target_topic_id.as_deref()
+                && *seen.target_topic_id.0 != *id
+            {
+                target.insert(seen.remote.as_str(), id);
+            }
+        }
+        // The view may be older than what the partition was taken in with.
+        let flow = &self.task.flow;
+        for (admin, known, code) in [
+            (&flow.source_admin, source, Code::SourceRecreated),
+            (&flow.target_admin, target, Code::TargetLostRecords),
+        ] {
+            if !known.is_empty()
+                && let Some((topic, id)) = bounds::made_anew(admin, &known)?.first()
+            {
+                return Err(Error::new(
+                    code,
+                    format!("{topic} was made anew and has id {id} now"),
+                ));
+            }
+        }
+        for (id, tp) in gone {
+            if self.view.is_gone(&tp) {
+                // Said by the sync loop, once for the whole topic.
+                let deleted = Error::new(Code::SourceTopicMissing, "deleted");
+                self.step(Event::SourceFailed(id, deleted))?;
+                continue;
+            }
+            let error = match self.view.held.get(&tp) {
+                // What cannot be told of a topic is no reason to stop copying it; what it needs for that fails by itself.
+                _ if self.view.hidden.contains_key(&*tp.topic) => continue,
+                Some(error) if error.code != Code::TargetTopicMissing => continue,
+                _ => Error::new(
+                    Code::TargetTopicMissing,
+                    "the target does not have the partition any more",
+                ),
+            };
+            self.step(Event::SourceFailed(id, error))?;
+            // Decided by the rules of the start, as soon as the view has the partition.
+            self.task.health.try_now(&tp, Instant::now());
         }
         let held = self.task.health.all().map(|(tp, _)| tp.clone());
         let deleted: Vec<_> = held.filter(|tp| self.view.is_gone(tp)).collect();
@@ -662,10 +767,8 @@ impl<'a> Session<'a> {
                 .and_then(|route| route.accepts.min_in_sync);
             let begun = bounds.as_ref().map_err(Error::clone).and_then(|bounds| {
                 takes_records(bounds, min_in_sync)?;
-                Ok((
-                    begin(self.slot.progress.get(tp), bounds, flow.spec.on_gap)?,
-                    bounds,
-                ))
+                let stored = self.slot.progress.get(tp);
+                Ok((begin_reading(stored, bounds, flow.spec.on_gap)?, bounds))
             });
             match begun {
                 Ok((begin, bounds)) if self.task.health.is_tried_alone(tp) => {
@@ -678,14 +781,15 @@ impl<'a> Session<'a> {
         self.tell_unexplained(assign.iter().chain(&trial).map(|(tp, ..)| tp))?;
         let routes: Vec<_> = assign
             .iter()
-            .map(|(tp, begin, ..)| {
-                (
-                    tp.clone(),
-                    self.view.partitions[tp].remote.clone(),
-                    NextOffset(begin.position),
-                )
+            .map(|(tp, begin, bounds)| {
+                let from = begin.read_from(self.slot.progress.get(tp), bounds);
+                (tp.clone(), self.view.partitions[tp].remote.clone(), from)
             })
             .collect();
+        // What was found of partitions that wait, and nothing else is to be stored at the moment.
+        if !self.open && !self.unstored.is_empty() {
+            self.commit()?;
+        }
         if routes.is_empty() && trial.is_none() {
             return Ok(());
         }
@@ -697,9 +801,8 @@ impl<'a> Session<'a> {
         let on_trial = match trial {
             Some((tp, begin, bounds)) => {
                 let remote = &self.view.partitions[&tp].remote;
-                let id = self
-                    .engine
-                    .assign_apart(&tp, remote, NextOffset(begin.position))?;
+                let from = begin.read_from(self.slot.progress.get(&tp), bounds);
+                let id = self.engine.assign_apart(&tp, remote, from)?;
                 ids.push(id);
                 assign.push((tp, begin, bounds));
                 Some(id)
@@ -725,6 +828,7 @@ impl<'a> Session<'a> {
             }
             // After a crash MM2's positions may be those of the commit before.
             let persist = stored != Some(&progress) || self.mirror.is_some();
+            let read = progress.leader_epoch;
             self.slot.progress.insert(tp.clone(), progress);
             debug!(topic = %tp.topic, partition = tp.partition, position = begin.position, "partition assigned");
             if self.partitions.len() <= id.0 {
@@ -734,9 +838,14 @@ impl<'a> Session<'a> {
                     metrics,
                     active: true,
                     complaint: None,
+                    start: 0,
+                    read: None,
                 });
             }
-            self.partitions[id.0].active = true;
+            let it = &mut self.partitions[id.0];
+            it.active = true;
+            it.start = begin.position;
+            it.read = read;
             self.ids.insert(tp, id);
             let start = Source(NextOffset(begin.position));
             self.step(Event::Assigned {

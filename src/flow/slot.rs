@@ -146,7 +146,9 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::super::gaps::{Extent, Gaps, LISTED, Sum};
+    use super::super::start::LeaderEpoch;
     use super::*;
+    use crate::kafka::TopicId;
 
     fn gap(from: i64, to: i64) -> Gap {
         Gap {
@@ -163,12 +165,12 @@ mod tests {
         let mut gaps = Gaps::default();
         gaps.declare(gap(1, 4));
         let progress = StoredProgress {
-            next_source_offset: 7,
             next_target_offset: Some(9),
-            topic_id: "id".into(),
-            map: None,
+            target_topic_id: Some("there".into()),
+            leader_epoch: Some(LeaderEpoch { epoch: 3, offset: 6 }),
             replayed_records: 2,
             gaps,
+            ..StoredProgress::new(7, &TopicId("id".into()))
         };
         let mut slot = Slot::default();
         for record in [

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::gaps::{Extent, Gap, Gaps, RESET};
 use crate::error::{Code, Error};
-use crate::kafka::TopicId;
+use crate::kafka::consumer::ReadFrom;
+use crate::kafka::{NextOffset, TopicId};
 use crate::offset_map::MapWriter;
 use crate::topology::{Delivery, OnGap};
 
@@ -19,6 +20,15 @@ pub struct StoredProgress {
     pub next_target_offset: Option<i64>,
     /// Kafka's id of the source topic.
     pub topic_id: String,
+    /// Kafka's id of the target topic; unknown in what older versions stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_topic_id: Option<String>,
+    /// By which the source's leader tells whether its log is still the one that was copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// The leader has said that it is not, and what to do about it is not decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<Truncation>,
     /// Where the present generation of the offset map began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map: Option<Generation>,
@@ -28,6 +38,49 @@ pub struct StoredProgress {
     /// What can no longer be copied.
     #[serde(flatten)]
     pub gaps: Gaps,
+}
+
+/// The leader epoch of the last record that was copied (KIP-320).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderEpoch {
+    /// The epoch.
+    pub epoch: i32,
+    /// The offset behind that record. From there to the next source offset there are no records, only markers of
+    /// transactions and what was removed, whose epoch may be another.
+    pub offset: i64,
+}
+
+/// What the source's leader said of a position that was to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truncation {
+    /// Up to here its log is the one that was copied; `None`: it only said that it is, or was, shorter.
+    pub same_until: Option<i64>,
+}
+
+impl StoredProgress {
+    /// Of a partition of which nothing was copied yet.
+    pub fn new(next_source_offset: i64, topic_id: &TopicId) -> Self {
+        Self {
+            next_source_offset,
+            next_target_offset: None,
+            topic_id: topic_id.to_string(),
+            target_topic_id: None,
+            leader_epoch: None,
+            truncated: None,
+            map: None,
+            replayed_records: 0,
+            gaps: Gaps::default(),
+        }
+    }
+
+    /// Whether the source's leader can tell more about a log that is shorter than what was copied than its bounds
+    /// do: where it ceases to be the same. It is asked by reading on.
+    pub fn leader_can_tell(&self, bounds: &Bounds) -> bool {
+        bounds.end < self.next_source_offset
+            && self.topic_id == *bounds.topic_id.0
+            && self.leader_epoch.is_some()
+            && self.truncated.is_none()
+    }
 }
 
 /// A stretch of copying during which positions only went forward: see [`SegmentKey::generation`].
@@ -58,6 +111,8 @@ pub struct Bounds {
     pub log_start: i64,
     /// Offset behind the source's last record (high watermark).
     pub end: i64,
+    /// Kafka's id of the target topic.
+    pub target_topic_id: TopicId,
     /// Offset behind the target's last record.
     pub target_end: i64,
     /// Replicas of the target partition, and those of them that are in sync.
@@ -129,42 +184,7 @@ pub fn begin(stored: Option<&StoredProgress>, bounds: &Bounds, on_gap: OnGap) ->
         });
     };
     let position = stored.next_source_offset;
-    let (code, from, to, go_on_at, map) = if stored.topic_id != *bounds.topic_id.0 {
-        (
-            Code::SourceRecreated,
-            position,
-            position,
-            bounds.log_start,
-            MapStart::NewOrigin,
-        )
-    } else if position < bounds.log_start {
-        (
-            Code::SourceOutOfRange,
-            position,
-            bounds.log_start,
-            bounds.log_start,
-            MapStart::Continues,
-        )
-    } else if bounds.end < position {
-        (
-            Code::SourceTruncated,
-            bounds.end,
-            position,
-            bounds.end,
-            MapStart::Rewinds,
-        )
-    } else if stored
-        .next_target_offset
-        .is_some_and(|known| bounds.target_end < known)
-    {
-        (
-            Code::TargetLostRecords,
-            bounds.log_start,
-            position,
-            position,
-            MapStart::Rewinds,
-        )
-    } else {
+    let Some(loss) = Loss::find(stored, bounds) else {
         let map = match stored.next_target_offset {
             Some(_) => MapStart::Continues,
             None => MapStart::Origin,
@@ -176,47 +196,175 @@ pub fn begin(stored: Option<&StoredProgress>, bounds: &Bounds, on_gap: OnGap) ->
         });
     };
     match on_gap {
-        OnGap::Continue => {
-            let gap = Gap {
-                from,
-                to,
-                reason: code.page().name.to_owned(),
-                // Which of the records before our position the target lost is not known.
-                extent: match code {
-                    Code::TargetLostRecords => Extent::AtMost,
-                    _ => Extent::Exact,
-                },
-            };
-            Ok(Begin {
-                position: go_on_at,
-                gap: Some(gap),
-                map,
-            })
+        OnGap::Halt => Err(Error::new(loss.code(), loss.detail(stored, bounds))),
+        OnGap::Continue => Ok(loss.begin(position, bounds)),
+    }
+}
+
+/// As [`begin`], of who reads on: where the source's leader can tell more than its bounds do, it is asked first.
+///
+/// # Errors
+/// As [`begin`].
+pub fn begin_reading(
+    stored: Option<&StoredProgress>,
+    bounds: &Bounds,
+    on_gap: OnGap,
+) -> Result<Begin, Error> {
+    match stored {
+        Some(stored) if stored.leader_can_tell(bounds) => Ok(Begin {
+            position: stored.next_source_offset,
+            gap: None,
+            map: MapStart::Continues,
+        }),
+        _ => begin(stored, bounds, on_gap),
+    }
+}
+
+impl Begin {
+    /// Where reading begins, and the leader epoch by which the source's leader tells whether its log is still the one
+    /// that was copied: behind the last record. From there to the position are only markers.
+    pub fn read_from(&self, stored: Option<&StoredProgress>, bounds: &Bounds) -> ReadFrom {
+        let epoch = stored
+            .and_then(|stored| stored.leader_epoch)
+            .filter(|_| self.gap.is_none());
+        let offset = epoch.map_or(self.position, |it| {
+            it.offset.max(bounds.log_start).min(self.position)
+        });
+        ReadFrom {
+            offset: NextOffset(offset),
+            leader_epoch: epoch.map(|it| it.epoch),
         }
-        OnGap::Halt => Err(Error::new(
-            code,
-            match code {
-                Code::SourceRecreated => format!(
-                    "the topic had id {} when {position} records were copied, now it has {}",
-                    stored.topic_id, bounds.topic_id
-                ),
-                Code::SourceOutOfRange => format!(
-                    "the next offset to copy is {position}, the source begins at {}: {} offsets are lost",
-                    bounds.log_start,
-                    bounds.log_start - position
-                ),
-                Code::TargetLostRecords => format!(
-                    "{} records had been written when {position} were copied, now the target ends at {}",
-                    stored.next_target_offset.unwrap_or_default(),
-                    bounds.target_end
-                ),
-                _ => format!(
-                    "the next offset to copy is {position}, the source ends at {}: {} copied offsets are gone",
-                    bounds.end,
-                    position - bounds.end
-                ),
-            },
-        )),
+    }
+}
+
+/// Why copying cannot go on as if nothing had happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// The source topic was deleted and created again.
+    Recreated,
+    /// The source's log begins behind the position.
+    OutOfRange,
+    /// The source's log ends before the position, or did so: it lost the end of what was copied.
+    Truncated,
+    /// The source's log is another from this offset on.
+    Diverged(i64),
+    /// The target topic was deleted and created again.
+    TargetRecreated,
+    /// The target ends before what was copied.
+    TargetLost,
+}
+
+impl Loss {
+    fn find(stored: &StoredProgress, bounds: &Bounds) -> Option<Self> {
+        let position = stored.next_source_offset;
+        let copied = stored.next_target_offset.filter(|known| 0 < *known);
+        let target_id = stored.target_topic_id.as_ref();
+        if stored.topic_id != *bounds.topic_id.0 {
+            Some(Self::Recreated)
+        } else if position < bounds.log_start {
+            Some(Self::OutOfRange)
+        } else if let Some(Truncation { same_until }) = stored.truncated {
+            let until =
+                |offset: i64| Self::Diverged(offset.min(bounds.end).clamp(bounds.log_start, position));
+            Some(same_until.map_or(Self::Truncated, until))
+        } else if bounds.end < position {
+            Some(Self::Truncated)
+        } else if copied.is_some() && target_id.is_some_and(|id| *id != *bounds.target_topic_id.0) {
+            Some(Self::TargetRecreated)
+        } else if copied.is_some_and(|known| bounds.target_end < known) {
+            Some(Self::TargetLost)
+        } else {
+            None
+        }
+    }
+
+    fn code(self) -> Code {
+        match self {
+            Self::Recreated => Code::SourceRecreated,
+            Self::OutOfRange => Code::SourceOutOfRange,
+            Self::Truncated | Self::Diverged(_) => Code::SourceTruncated,
+            Self::TargetRecreated | Self::TargetLost => Code::TargetLostRecords,
+        }
+    }
+
+    /// The reason of its gap.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Diverged(_) => "source_diverged",
+            Self::TargetRecreated => "target_recreated",
+            other => other.code().page().name,
+        }
+    }
+
+    fn gap(self, position: i64, bounds: &Bounds) -> Gap {
+        let (from, to, extent) = match self {
+            // How much the old topic had beyond the position, nobody can tell any more.
+            Self::Recreated => (position, position, Extent::AtLeast),
+            Self::OutOfRange => (position, bounds.log_start, Extent::Exact),
+            Self::Diverged(offset) => (offset, position, Extent::Exact),
+            // Which of the records before the position are gone is not known.
+            Self::Truncated | Self::TargetRecreated | Self::TargetLost => {
+                (bounds.log_start.min(position), position, Extent::AtMost)
+            }
+        };
+        Gap {
+            from,
+            to,
+            reason: self.word().to_owned(),
+            extent,
+        }
+    }
+
+    /// Going on all the same.
+    fn begin(self, position: i64, bounds: &Bounds) -> Begin {
+        let (go_on_at, map) = match self {
+            Self::Recreated => (bounds.log_start, MapStart::NewOrigin),
+            Self::OutOfRange => (bounds.log_start, MapStart::Continues),
+            Self::Truncated => (position.min(bounds.end), MapStart::Rewinds),
+            Self::Diverged(offset) => (offset, MapStart::Rewinds),
+            Self::TargetRecreated | Self::TargetLost => (position, MapStart::Rewinds),
+        };
+        Begin {
+            position: go_on_at,
+            gap: Some(self.gap(position, bounds)),
+            map,
+        }
+    }
+
+    fn detail(self, stored: &StoredProgress, bounds: &Bounds) -> String {
+        let position = stored.next_source_offset;
+        let seen = match self {
+            Self::Recreated => format!(
+                "the topic had id {} when {position} records were copied, now it has {}",
+                stored.topic_id, bounds.topic_id
+            ),
+            Self::OutOfRange => format!(
+                "the next offset to copy is {position}, the source begins at {}: {} offsets are lost",
+                bounds.log_start,
+                bounds.log_start - position
+            ),
+            Self::Truncated => format!(
+                "the next offset to copy is {position}, the source ends at {} or did so before",
+                bounds.end.min(position)
+            ),
+            Self::Diverged(offset) => format!(
+                "the next offset to copy is {position}, but from {offset} on the source has lost what was copied: {} \
+                 offsets; it ends at {} now",
+                position - offset,
+                bounds.end
+            ),
+            Self::TargetRecreated => format!(
+                "the target topic had id {} when {position} was reached, now it has {}",
+                stored.target_topic_id.as_deref().unwrap_or_default(),
+                bounds.target_topic_id
+            ),
+            Self::TargetLost => format!(
+                "{} records had been written when {position} were copied, now the target ends at {}",
+                stored.next_target_offset.unwrap_or_default(),
+                bounds.target_end
+            ),
+        };
+        format!("{seen}; the gap would be {}", self.gap(position, bounds))
     }
 }
 
@@ -235,18 +383,18 @@ pub struct Started {
 impl Begin {
     /// Adopts the partition: what was stored of it, brought up to where copying begins.
     pub fn start(&self, stored: Option<&StoredProgress>, bounds: &Bounds, delivery: Delivery) -> Started {
-        let mut progress = stored.cloned().unwrap_or(StoredProgress {
-            next_source_offset: self.position,
-            next_target_offset: None,
-            topic_id: bounds.topic_id.to_string(),
-            map: None,
-            replayed_records: 0,
-            gaps: Gaps::default(),
-        });
+        let new = || StoredProgress::new(self.position, &bounds.topic_id);
+        let mut progress = stored.cloned().unwrap_or_else(new);
         if let Some(gap) = &self.gap {
             progress.gaps.declare(gap.clone());
             progress.topic_id = bounds.topic_id.to_string();
+            progress.truncated = None;
+            // It belongs to the last record before the position.
+            if self.position != progress.next_source_offset || self.map == MapStart::NewOrigin {
+                progress.leader_epoch = None;
+            }
         }
+        progress.target_topic_id = Some(bounds.target_topic_id.to_string());
         // Without transactions, whatever stands behind the position that was stored came from records that
         // are sent again now.
         let replayed = match (delivery, progress.next_target_offset) {
@@ -289,6 +437,9 @@ pub fn reset(stored: &StoredProgress, bounds: &Bounds, delivery: Delivery, to: i
     let (from, generation) = (begin.position, progress.map.get_or_insert_default());
     let mut declared = Vec::from_iter(begin.gap);
     progress.next_source_offset = to;
+    if from != to {
+        progress.leader_epoch = None;
+    }
     if from < to {
         let gap = Gap {
             from,
@@ -319,14 +470,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn stored(next: i64, id: &str) -> StoredProgress {
-        StoredProgress {
-            next_source_offset: next,
-            next_target_offset: None,
-            topic_id: id.into(),
-            map: None,
-            replayed_records: 0,
-            gaps: Gaps::default(),
-        }
+        StoredProgress::new(next, &TopicId(id.into()))
     }
 
     fn bounds(log_start: i64, end: i64) -> Bounds {
@@ -334,6 +478,7 @@ mod tests {
             topic_id: TopicId("one".into()),
             log_start,
             end,
+            target_topic_id: TopicId("there".into()),
             target_end: 50,
             replicas: 1,
             in_sync: 1,

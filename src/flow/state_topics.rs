@@ -65,6 +65,10 @@ pub fn ensure_audit(target: &Admin, spec: &FlowSpec) -> Result<()> {
     let name = spec.id.failover_topic();
     // Who may not create it may find it made.
     match target.describe_topics(&[&name], TIMEOUT)?.remove(&name) {
+        Some(Ok(topic)) if topic.writable == Some(false) => Err(Error::new(
+            Code::TargetStateNotAuthorized,
+            format!("{name} may not be written"),
+        )),
         Some(Ok(_)) => Ok(()),
         _ => create_topics(target, spec, [(name, 1)]),
     }

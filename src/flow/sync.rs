@@ -287,10 +287,11 @@ pub(super) fn view(
                 partition,
             };
             selected.insert(tp.clone(), here.id.clone());
-            if there.is_some_and(|there| partition < there.partitions) {
+            if let Some(there) = there.filter(|there| partition < there.partitions) {
                 let route = Route {
                     remote: remote.clone(),
                     topic_id: here.id.clone(),
+                    target_topic_id: there.id.clone(),
                     accepts: accepts.clone(),
                 };
                 partitions.insert(tp, route);

@@ -8,7 +8,6 @@ use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
 use serde_json::Value;
 
 use super::bounds::offset;
-use super::gaps::Gaps;
 use super::ledger::StateRecord;
 use super::slot::{Slot, born_record, segment_record};
 use super::start::{Bounds, StoredProgress, begin};
@@ -120,14 +119,7 @@ fn take_over(
 }
 
 fn nothing(bounds: &Bounds) -> StoredProgress {
-    StoredProgress {
-        next_source_offset: bounds.log_start,
-        next_target_offset: None,
-        topic_id: bounds.topic_id.to_string(),
-        map: None,
-        replayed_records: 0,
-        gaps: Gaps::default(),
-    }
+    StoredProgress::new(bounds.log_start, &bounds.topic_id)
 }
 
 /// The offset map of what MM2 copied: a point for each of its syncs, between which it knows bounds, and the exact

@@ -563,6 +563,13 @@ impl TaskState {
         self.limits.in_flight_bytes <= self.in_flight_bytes
     }
 
+    /// The partitions that the next commit stores.
+    pub fn dirty(&self) -> impl Iterator<Item = PartitionId> {
+        let dirty = |it: &Option<Partition>| it.as_ref().is_some_and(Partition::is_dirty);
+        let all = self.partitions.iter().enumerate();
+        all.filter(move |(_, it)| dirty(it)).map(|(i, _)| PartitionId(i))
+    }
+
     /// What the next commit stores: every partition whose position moved.
     pub fn pending(&self) -> impl Iterator<Item = Pending> {
         self.partitions.iter().enumerate().filter_map(|(i, it)| {

@@ -6,9 +6,9 @@
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset as RdOffset, TopicPartitionList};
 use rdkafka_sys as sys;
 
@@ -44,6 +44,19 @@ impl PartitionQueue {
     }
 }
 
+/// Where reading a partition begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadFrom {
+    /// The next offset to read.
+    pub offset: NextOffset,
+    /// The leader epoch of the record before it: the leader is asked whether its log is still the one that had that
+    /// record (KIP-320) before it is read. `None`: nobody knows, and nobody is asked.
+    pub leader_epoch: Option<i32>,
+}
+
+/// How long librdkafka may take to note where reading begins.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Most messages handed out by one [`Consumer::take`].
 pub const BATCH: usize = 1000;
 
@@ -72,12 +85,8 @@ impl Consumer {
     ///
     /// # Errors
     /// When librdkafka refuses, for example a partition that is already assigned.
-    pub fn assign(&mut self, partitions: &[(TopicPartition, NextOffset)]) -> Result<(), String> {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for (tp, start) in partitions {
-            list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(start.0))
-                .map_err(|e| e.to_string())?;
-        }
+    pub fn assign(&mut self, partitions: &[(TopicPartition, ReadFrom)]) -> Result<(), String> {
+        let list = positions(partitions)?;
         // SAFETY: both pointers are valid for the call; librdkafka copies the list. A returned error object
         // is ours to destroy, which `outcome` does.
         unsafe { outcome(sys::rd_kafka_incremental_assign(self.handle.ptr(), list.ptr())) }
@@ -104,6 +113,52 @@ impl Consumer {
     pub fn join(&self, queue: PartitionQueue) {
         // SAFETY: both queues are valid; librdkafka keeps the place to forward to by itself.
         unsafe { sys::rd_kafka_queue_forward(queue.0.0.as_ptr(), self.queue.0.as_ptr()) }
+    }
+
+    /// Has the leaders asked about the positions of partitions that are assigned, where a leader epoch is known.
+    /// librdkafka does so by itself when it first hears of a leader, but not of a partition whose leader it knows.
+    ///
+    /// # Errors
+    /// When a partition cannot be told to wait for the answer.
+    pub fn validate(&self, partitions: &[(TopicPartition, ReadFrom)]) -> Result<(), String> {
+        let known: Vec<_> = partitions
+            .iter()
+            .filter(|(_, from)| from.leader_epoch.is_some())
+            .cloned()
+            .collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + SEEK_TIMEOUT;
+        loop {
+            let list = positions(&known)?;
+            // SAFETY: both pointers are valid for the call, which writes one error per element; a returned error
+            // object is ours to destroy, which `outcome` does.
+            unsafe {
+                let timeout = SEEK_TIMEOUT.as_millis() as i32;
+                outcome(sys::rd_kafka_seek_partitions(
+                    self.handle.ptr(),
+                    list.ptr(),
+                    timeout,
+                ))?;
+            }
+            let refused = list.elements().iter().find_map(|it| match it.error() {
+                // Without a leader yet: asked by librdkafka itself when it hears of one.
+                Ok(()) | Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition)) => None,
+                Err(error) => Some(format!("{} {}: {error}", it.topic(), it.partition())),
+            });
+            match refused {
+                None => return Ok(()),
+                Some(why) if deadline < Instant::now() => return Err(why),
+                // Reading has not begun yet.
+                Some(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    /// See [`Handle::metadata_answers`].
+    pub fn metadata_answers(&self) -> u64 {
+        self.handle.metadata_answers()
     }
 
     /// Asks the cluster where the topics in use are led, so that work begins at once.
@@ -168,6 +223,35 @@ fn messages(batch: &mut Vec<*mut sys::rd_kafka_message_t>) -> impl Iterator<Item
             not_send: PhantomData,
         })
     })
+}
+
+fn positions(partitions: &[(TopicPartition, ReadFrom)]) -> Result<TopicPartitionList, String> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for (tp, from) in partitions {
+        list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(from.offset.0))
+            .map_err(|e| e.to_string())?;
+    }
+    for (i, (_, from)) in partitions.iter().enumerate() {
+        if let Some(epoch) = from.leader_epoch {
+            // SAFETY: the list has one element for each partition, in their order.
+            unsafe { sys::rd_kafka_topic_partition_set_leader_epoch((*list.ptr()).elems.add(i), epoch) }
+        }
+    }
+    Ok(list)
+}
+
+/// Where a log that lost records ceases to be the one that was read, in the words of the error that librdkafka makes of
+/// it when it may not go on elsewhere by itself (`rd_kafka_toppar_handle_OffsetForLeaderEpoch`). `None`: no such error.
+/// `Some(None)`: it does not know.
+pub fn truncated_at(text: &str) -> Option<Option<i64>> {
+    if text.starts_with("No epoch found") {
+        return Some(None);
+    }
+    let (_, rest) = text
+        .strip_prefix("Partition log truncation detected")?
+        .split_once("end offset is ")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+    Some(digits.and_then(|digits| digits.parse().ok()))
 }
 
 /// Turns librdkafka's error object into words and frees it.
@@ -257,6 +341,13 @@ impl Message {
         self.get().offset
     }
 
+    /// The leader epoch under which the record was written; `None`: by a client of before Kafka 0.11, or not a record.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        // SAFETY: a live message.
+        let epoch = unsafe { sys::rd_kafka_message_leader_epoch(self.native.as_ptr()) };
+        (0 <= epoch).then_some(epoch)
+    }
+
     /// Key and value together, in bytes.
     pub fn payload_bytes(&self) -> usize {
         self.get().len + self.get().key_len
@@ -320,5 +411,24 @@ impl Drop for Message {
     fn drop(&mut self) {
         // SAFETY: we own the message; it is destroyed once.
         unsafe { sys::rd_kafka_message_destroy(self.native.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::truncated_at;
+
+    #[test]
+    fn where_a_log_was_cut_is_read_from_librdkafkas_words() {
+        let cut = "Partition log truncation detected at offset 1000 (leader epoch 3): broker end offset is 600 (offset \
+                   leader epoch 2). Reset to INVALID.: Local: Broker log truncation (broker 1)";
+        assert_eq!(truncated_at(cut), Some(Some(600)));
+        let unknown = "No epoch found less or equal to offset 9 (leader epoch 3): broker end offset is -1 (offset leader \
+                       epoch -1). Reset using configured policy.";
+        assert_eq!(truncated_at(unknown), Some(None));
+        assert_eq!(
+            truncated_at("fetch failed due to requested offset not available on the broker"),
+            None
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -17,6 +18,8 @@ pub(super) struct Context<T> {
     label: String,
     /// Errors of the client as a whole; written and read on the thread that polls.
     errors: RefCell<Vec<(RDKafkaErrorCode, String)>>,
+    /// Answers about metadata that have come; counted on librdkafka's threads.
+    metadata: AtomicU64,
     /// What the kind of client collects; written and read on the thread that polls.
     pub(super) notes: T,
 }
@@ -43,15 +46,19 @@ impl<T> Handle<T> {
         let context = Box::new(Context {
             label: label.to_owned(),
             errors: RefCell::default(),
+            metadata: AtomicU64::new(0),
             notes,
         });
         let mut reason = [0 as c_char; 512];
         // SAFETY: `rd_kafka_new` consumes the configuration, so it gets a copy and `native` keeps its own.
         // The context is boxed, outlives the client (see `Drop`), and the callbacks cast it back to the
-        // same type; the log callback, which other threads call, reads only the immutable label.
+        // same type; what other threads call, the log callback and the interceptor, reads only the immutable label and
+        // an atomic.
         let rk = unsafe {
             let conf = sys::rd_kafka_conf_dup(native.ptr());
-            sys::rd_kafka_conf_set_opaque(conf, std::ptr::from_ref(&*context) as *mut c_void);
+            let opaque = std::ptr::from_ref(&*context) as *mut c_void;
+            sys::rd_kafka_conf_set_opaque(conf, opaque);
+            sys::rd_kafka_conf_interceptor_add_on_new(conf, INTERCEPTOR.as_ptr(), Some(on_new::<T>), opaque);
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log::<T>));
             sys::rd_kafka_conf_set_error_cb(conf, Some(on_error::<T>));
             if on_delivery.is_some() {
@@ -101,6 +108,12 @@ impl<T> Handle<T> {
         }
     }
 
+    /// How many answers about metadata have come. Nothing that the client knows of topics and their leaders changes
+    /// without one.
+    pub(super) fn metadata_answers(&self) -> u64 {
+        self.context.metadata.load(Ordering::Acquire)
+    }
+
     pub(super) fn notes(&self) -> &T {
         &self.context.notes
     }
@@ -117,6 +130,47 @@ impl<T> Drop for Handle<T> {
         // threads end. Our consumers are never group members, so there is nothing to leave.
         unsafe { sys::rd_kafka_destroy_flags(self.ptr(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
     }
+}
+
+/// Name of our interceptor in librdkafka's log.
+const INTERCEPTOR: &CStr = c"causeway";
+/// Kafka's number of the metadata request.
+const METADATA: i16 = 3;
+
+/// Interceptors are added while the client is made.
+unsafe extern "C" fn on_new<T>(
+    rk: *mut sys::rd_kafka_t,
+    _: *const sys::rd_kafka_conf_t,
+    opaque: *mut c_void,
+    _: *mut c_char,
+    _: usize,
+) -> sys::rd_kafka_resp_err_t {
+    // SAFETY: called by `rd_kafka_new` with the client that it makes and the opaque of `Handle::new`.
+    unsafe {
+        let name = INTERCEPTOR.as_ptr();
+        sys::rd_kafka_interceptor_add_on_response_received(rk, name, Some(on_response::<T>), opaque)
+    }
+}
+
+unsafe extern "C" fn on_response<T>(
+    _: *mut sys::rd_kafka_t,
+    _: c_int,
+    _: *const c_char,
+    _: i32,
+    api: i16,
+    _: i16,
+    _: i32,
+    _: usize,
+    _: i64,
+    _: sys::rd_kafka_resp_err_t,
+    opaque: *mut c_void,
+) -> sys::rd_kafka_resp_err_t {
+    if api == METADATA {
+        // SAFETY: the opaque of `Handle::new`, which outlives the client's threads; only the atomic is touched.
+        let metadata = unsafe { &*std::ptr::addr_of!((*opaque.cast::<Context<T>>()).metadata) };
+        metadata.fetch_add(1, Ordering::Release);
+    }
+    sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 unsafe extern "C" fn on_log<T>(

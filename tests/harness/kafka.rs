@@ -417,6 +417,45 @@ impl Cluster {
         }
     }
 
+    /// The log of a partition as it is now: the names and contents of its files, without indexes, which the broker
+    /// makes anew. For [`Cluster::cut_back`].
+    pub fn copy_log(&self, topic: &str, partition: i32) -> Vec<(PathBuf, Vec<u8>)> {
+        let kept = |path: &PathBuf| {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            name.ends_with(".log") || name == "leader-epoch-checkpoint" || name == "partition.metadata"
+        };
+        self.log_files(topic, partition)
+            .filter(kept)
+            .map(|path| {
+                (
+                    path.clone(),
+                    fs::read(path).expect("the broker's file can be read"),
+                )
+            })
+            .collect()
+    }
+
+    /// Gives a partition of a broker that does not run an earlier log again, as the election of a replica that was
+    /// behind does.
+    pub fn cut_back(&self, topic: &str, partition: i32, earlier: &[(PathBuf, Vec<u8>)]) {
+        for file in self.log_files(topic, partition) {
+            fs::remove_file(file).expect("the directory is ours");
+        }
+        for (path, content) in earlier {
+            fs::write(path, content).expect("the directory is ours");
+        }
+    }
+
+    fn log_files(&self, topic: &str, partition: i32) -> impl Iterator<Item = PathBuf> {
+        let log = self.directory.path().join(format!("data/{topic}-{partition}"));
+        let files = fs::read_dir(log).expect("the broker has the partition");
+        files.map(|file| file.expect("the directory is ours").path())
+    }
+
     /// The end of what the broker has written, over all its starts.
     pub fn log_tail(&self) -> String {
         self.with_process(Process::log_tail)

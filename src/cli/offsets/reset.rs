@@ -496,22 +496,19 @@ fn moves(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::gaps::{Extent, Gaps};
+    use crate::flow::gaps::Extent;
     use crate::kafka::TopicId;
 
     fn planned(next: i64, place: Where, answer: Option<i64>) -> Move {
         let stored = StoredProgress {
-            next_source_offset: next,
             next_target_offset: Some(40),
-            topic_id: "id".to_owned(),
-            map: None,
-            replayed_records: 0,
-            gaps: Gaps::default(),
+            ..StoredProgress::new(next, &TopicId("id".into()))
         };
         let bounds = Bounds {
             topic_id: TopicId("id".into()),
             log_start: 10,
             end: 100,
+            target_topic_id: TopicId("there".into()),
             target_end: 40,
             replicas: 1,
             in_sync: 1,
