@@ -33,8 +33,8 @@ pub struct Reading {
     pub source: plan::Views,
     /// Their counterparts by their names on the target; absent if they do not exist.
     pub target: plan::Views,
-    /// Brokers alive on the target.
-    pub live_brokers: usize,
+    /// Brokers alive on the target; only asked for where a topic is to be created.
+    pub live_brokers: Option<usize>,
 }
 
 /// Reads both sides.
@@ -55,11 +55,14 @@ pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec, origins: &mut Origi
     // Deleted since they were listed.
     topics.retain(|name, _| source.contains_key(name));
     let there = views(target, topics.values())?;
+    // The answer names every topic of the cluster.
+    let creates = topics.values().any(|remote| !there.contains_key(remote));
+    let live_brokers = creates.then(|| target.brokers(TIMEOUT)).transpose()?;
     Ok(Reading {
         held: held(target, &topics, &there)?,
         source,
         target: there,
-        live_brokers: target.brokers(TIMEOUT)?,
+        live_brokers,
         excluded,
         topics,
     })
@@ -349,9 +352,10 @@ impl Syncer {
             ..
         } = &reading;
         self.owned.observe(&self.rules, topics, source, target);
+        let live_brokers = live_brokers.unwrap_or_default();
         let mut possible = topics.clone();
         possible.retain(|topic, _| !held.contains_key(topic));
-        let mut plan = plan(&self.rules, &possible, source, target, *live_brokers, &self.owned);
+        let mut plan = plan(&self.rules, &possible, source, target, live_brokers, &self.owned);
         plan.errors
             .extend(held.iter().map(|(topic, error)| plan::error_line(topic, error)));
         let applied = (apply && self.flow.config_sync.mode == SyncMode::Apply)

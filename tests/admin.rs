@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use causeway::error::{Code, Side};
+use causeway::error::{Code, Error, Side};
 use causeway::kafka::admin::{Admin, ConfigOp, ConfigSource, NewTopic, OffsetSpec};
 use causeway::kafka::client::{ClusterConnection, Properties, Secret};
 use causeway::kafka::{ClusterAlias, TopicPartition};
@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::harness::kafka::{SASL_PASSWORD, SASL_USER};
 use crate::harness::oracle;
-use crate::harness::{Cluster, ClusterOptions, pair, unique, wait_for, wait_until};
+use crate::harness::{Cluster, ClusterOptions, often_fenced, pair, unique, wait_for, wait_until};
 
 /// Generous: the machine may be busy.
 const LONG: Duration = Duration::from_secs(30);
@@ -83,8 +83,9 @@ fn produce(topic: &str, timestamps: &[i64]) {
 #[test]
 fn the_cluster_tells_its_id_and_its_live_brokers() {
     let admin = admin();
-    assert_eq!(admin.cluster_id(LONG).unwrap(), pair().target.cluster_id());
+    assert_eq!(admin.cluster_id(), None, "nobody has been asked yet");
     assert_eq!(admin.brokers(LONG).unwrap(), 1);
+    assert_eq!(admin.cluster_id().as_deref(), Some(pair().target.cluster_id()));
 }
 
 #[test]
@@ -469,14 +470,14 @@ fn a_wrong_password_is_told_apart_from_a_cluster_that_is_away_and_is_not_shown()
         Admin::new(&connection, "test", Side::Target).unwrap()
     };
     let right = admin(cluster.sasl_bootstrap(), SASL_PASSWORD);
-    assert_eq!(right.cluster_id(LONG).unwrap(), cluster.cluster_id());
+    assert_eq!(right.brokers(LONG).unwrap(), 1);
     for refused in [
         admin(cluster.sasl_bootstrap(), "hunter2"),
         // A listener that does not know of passwords.
         admin(cluster.bootstrap(), "hunter2"),
     ] {
         for error in [
-            refused.cluster_id(Duration::from_secs(2)).unwrap_err(),
+            refused.brokers(Duration::from_secs(2)).unwrap_err(),
             refused.list_topics(Duration::from_secs(2)).unwrap_err(),
         ] {
             assert_eq!(error.code, Code::TargetAuthentication, "{error}");
@@ -512,7 +513,7 @@ fn what_a_connection_complains_about_is_logged_with_its_cluster() {
     connection.bootstrap_servers = "127.0.0.1:1".into();
     tracing::subscriber::with_default(subscriber, || {
         let admin = Admin::new(&connection, "test", Side::Target).unwrap();
-        admin.cluster_id(Duration::from_millis(500)).unwrap_err();
+        admin.brokers(Duration::from_millis(500)).unwrap_err();
     });
     let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
     let line =
@@ -532,4 +533,52 @@ fn a_property_librdkafka_does_not_know_is_refused_without_showing_its_value() {
         error.detail.contains("sasl.mechanisme") && !error.detail.contains("hunter2"),
         "{error}"
     );
+}
+
+#[test]
+fn a_cluster_that_names_no_broker_for_a_moment_is_unavailable_and_ends_no_process() {
+    let cluster = often_fenced("fenced");
+    let admin = Admin::new(&connection("fenced", &cluster), "test", Side::Target).unwrap();
+    let timeout = Duration::from_millis(300);
+    let partition = [(TopicPartition::new("t", 0), OffsetSpec::Latest)];
+    // Every call of this kind meets such a moment.
+    type Call<'a> = Box<dyn Fn() -> Option<Error> + 'a>;
+    let mut calls: Vec<(&str, Call)> = vec![
+        ("count brokers", Box::new(|| admin.brokers(timeout).err())),
+        ("list topics", Box::new(|| admin.list_topics(timeout).err())),
+        (
+            "describe topics",
+            Box::new(|| admin.describe_topics(&["t"], timeout).err()),
+        ),
+        (
+            "describe configs",
+            Box::new(|| admin.describe_configs(&["t"], timeout).err()),
+        ),
+        (
+            "describe group",
+            Box::new(|| admin.group_members("g", timeout).err()),
+        ),
+    ];
+    let deadline = Instant::now() + LONG;
+    while !calls.is_empty() && Instant::now() < deadline {
+        calls.retain(|(what, call)| match call() {
+            Some(error) => {
+                assert!(
+                    [Code::TargetUnavailable, Code::TargetUnreachable].contains(&error.code),
+                    "{what}: {error}"
+                );
+                false
+            }
+            None => true,
+        });
+        let _ = (
+            admin.list_groups(timeout),
+            admin.list_offsets(&partition, true, timeout),
+        );
+    }
+    let left: Vec<&str> = calls.iter().map(|(what, _)| *what).collect();
+    assert_eq!(left, [""; 0], "these have never met a cluster without brokers");
+    wait_until("the cluster answers again", LONG, || {
+        admin.brokers(timeout) == Ok(1)
+    });
 }

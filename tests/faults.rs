@@ -12,8 +12,8 @@ use crate::harness::load::{self, Load};
 use crate::harness::oracle::{self, Isolation};
 use crate::harness::{Cluster, Pair, Random, pair, unique, wait_until};
 use crate::replication::{
-    SOON, assert_same_digest, daemon, daemon_between, is_stopped_for, partition, partitions, topology,
-    wait_until_copied,
+    SOON, assert_same, assert_same_digest, daemon, daemon_between, is_stopped_for, partition, partitions,
+    topology, wait_until_copied,
 };
 
 const COMMITTED: Isolation = Isolation::ReadCommitted;
@@ -229,6 +229,42 @@ fn while_the_source_is_away_lag_is_unknown_and_never_zero() {
             .collect::<Vec<_>>()
     };
     assert_eq!(digest(&source), digest(target));
+}
+
+/// How often and how long all brokers of a side are frozen. `CAUSEWAY_FREEZES=10 CAUSEWAY_FREEZE_SECONDS=11` for a longer
+/// look; the session of a broker is 3 s here.
+fn freezes() -> (u32, Duration) {
+    let number =
+        |name: &str, default| std::env::var(name).map_or(default, |it| it.parse().expect("a whole number"));
+    (
+        number("CAUSEWAY_FREEZES", 1) as u32,
+        Duration::from_secs(number("CAUSEWAY_FREEZE_SECONDS", 4)),
+    )
+}
+
+#[test]
+fn a_daemon_outlives_either_cluster_losing_all_its_brokers_before_and_while_it_starts() {
+    let (source, target) = (Cluster::start("frozen-source"), Cluster::start("frozen-target"));
+    let topic = unique("frozen");
+    source.create_topic(&topic, 2, &[]);
+    load::fill(&source.bootstrap(), &topic, 2, 100, 10, "none");
+    let ((rounds, frozen), mut random) = (freezes(), Random::new());
+    let mut daemon = daemon_between(&source, &target, topology(&topic, &[&topic], ""));
+    for _ in 0..rounds {
+        for cluster in [&source, &target] {
+            wait_until_copied(&daemon, &source, &topic, SOON);
+            // It runs, it is started while nobody answers, and it goes on when the brokers come back fenced.
+            cluster.stop();
+            thread::sleep(frozen / 2);
+            daemon.restart();
+            thread::sleep(frozen / 2 + random.moment(Duration::from_secs(1)));
+            cluster.cont();
+            load::fill(&source.bootstrap(), &topic, 2, 100, 10, "none");
+        }
+    }
+    wait_until_copied(&daemon, &source, &topic, SOON);
+    let records = 100 * (1 + 2 * rounds as usize);
+    assert_eq!(assert_same(&source, &target, &topic, &topic), records);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::supervision::{Busy, Part, panicked};
 use super::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, Shared, SyncReport, View, lock, now_ms, watch};
 use crate::config_sync::plan::MAX_MESSAGE_BYTES;
 use crate::config_sync::{Origins, Pass, Reading, Syncer, TopicView};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, Side};
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::Admin;
 use crate::metrics::ConfigSyncMetrics;
@@ -53,8 +53,8 @@ pub(super) async fn run(
                     let ids = match ids {
                         Some(ids) => ids,
                         None => {
-                            let source = context.source_admin.cluster_id(ADMIN_TIMEOUT)?;
-                            let target = context.target_admin.cluster_id(ADMIN_TIMEOUT)?;
+                            let source = cluster_id(&context.source_admin, Side::Source)?;
+                            let target = cluster_id(&context.target_admin, Side::Target)?;
                             context.clusters.note(&source, &context.spec.id.source)?;
                             context.clusters.note(&target, &context.spec.id.target)?;
                             (source, target)
@@ -193,6 +193,18 @@ fn missed(source: &Admin, before: &View, now: &Reading) -> Result<Missed> {
         }
     }
     Ok(missed)
+}
+
+/// Which cluster answers.
+fn cluster_id(admin: &Admin, side: Side) -> Result<String> {
+    admin.list_topics(ADMIN_TIMEOUT)?;
+    admin.cluster_id().ok_or_else(|| {
+        let code = match side {
+            Side::Source => Code::SourceUnexpected,
+            Side::Target => Code::TargetUnexpected,
+        };
+        Error::new(code, "the cluster does not tell its id")
+    })
 }
 
 fn mode(spec: &FlowSpec) -> String {

@@ -264,34 +264,61 @@ impl Admin {
         })
     }
 
-    /// Kafka's id of the cluster.
-    pub fn cluster_id(&self, timeout: Duration) -> Result<String> {
-        Ok(self.describe_cluster(timeout)?.0)
+    /// Kafka's id of the cluster, as its last answer about topics said ([`Admin::list_topics`],
+    /// [`Admin::describe_topics`], [`Admin::brokers`]). `None` before the first, and from brokers before Kafka 0.10.1.
+    pub fn cluster_id(&self) -> Option<String> {
+        // Not `DescribeCluster`: librdkafka 2.12 ends the process when the cluster names neither a broker nor a
+        // topic, as one does whose brokers are all fenced (`rdkafka_admin.c`, assertion `rko_result`).
+        // SAFETY: the client is valid. Without a timeout the call only copies what the client knows; the copy is ours
+        // and is freed by librdkafka's own allocator.
+        unsafe {
+            let id = Owned::new(sys::rd_kafka_clusterid(self.client.ptr(), 0), free)?;
+            Some(text(id.ptr()))
+        }
     }
 
     /// The number of brokers that are alive now.
+    ///
+    /// # Errors
+    /// Also while the cluster names none: nothing can be done on it then.
     pub fn brokers(&self, timeout: Duration) -> Result<usize> {
-        Ok(self.describe_cluster(timeout)?.1)
-    }
-
-    fn describe_cluster(&self, timeout: Duration) -> Result<(String, usize)> {
-        let op = Op::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
-        let event = self.call("describe cluster", op, timeout, |rk, options, queue| {
-            // SAFETY: all pointers are valid for the call (contract of `call`).
-            unsafe { sys::rd_kafka_DescribeCluster(rk, options, queue) }
-        })?;
-        // SAFETY: the event holds a DescribeCluster result, which lives as long as it.
-        unsafe {
-            let result = sys::rd_kafka_event_DescribeCluster_result(event.ptr());
-            let id = text(sys::rd_kafka_DescribeCluster_result_cluster_id(result));
-            let nodes = items(result, sys::rd_kafka_DescribeCluster_result_nodes);
-            Ok((id, nodes.len()))
+        let brokers = self.metadata("count brokers", timeout, |it| it.broker_cnt as usize)?;
+        match brokers {
+            0 => {
+                let error = Err_t::RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE;
+                Err(self.error(
+                    "count brokers",
+                    error,
+                    "the cluster names no broker that is alive",
+                ))
+            }
+            brokers => Ok(brokers),
         }
     }
 
     /// Every topic we may describe, with its number of partitions. A topic that is just being created or
     /// deleted may be missing.
     pub fn list_topics(&self, timeout: Duration) -> Result<BTreeMap<String, i32>> {
+        self.metadata("list topics", timeout, |metadata| {
+            // SAFETY: the topics of an answer are an array of `topic_cnt` entries (null only when there are none) with
+            // valid names.
+            unsafe {
+                slice(metadata.topics, metadata.topic_cnt as usize)
+                    .iter()
+                    .filter(|t| t.err == Err_t::RD_KAFKA_RESP_ERR_NO_ERROR)
+                    .map(|t| (text(t.topic), t.partition_cnt))
+                    .collect()
+            }
+        })
+    }
+
+    /// Asks a broker for all it knows of brokers and topics.
+    fn metadata<T>(
+        &self,
+        what: &str,
+        timeout: Duration,
+        take: impl FnOnce(&sys::rd_kafka_metadata) -> T,
+    ) -> Result<T> {
         let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
         // SAFETY: the client is valid, and `metadata` is ours when the call succeeds.
         let error = unsafe {
@@ -307,19 +334,14 @@ impl Admin {
         // SAFETY: the client is valid; serves the error callback that explains a failure.
         unsafe { sys::rd_kafka_poll(self.client.ptr(), 0) };
         if error != Err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(self.failure("list topics", error, &describe(error)));
+            return Err(self.failure(what, error, &describe(error)));
         }
         self.context.clear();
-        // SAFETY: the call succeeded, so `metadata` is valid until destroyed here, and its topics are an
-        // array of `topic_cnt` entries (null only when there are none).
+        // SAFETY: the call succeeded, so `metadata` is valid until destroyed here.
         unsafe {
-            let topics = slice((*metadata).topics, (*metadata).topic_cnt as usize)
-                .iter()
-                .filter(|t| t.err == Err_t::RD_KAFKA_RESP_ERR_NO_ERROR)
-                .map(|t| (text(t.topic), t.partition_cnt))
-                .collect();
+            let taken = take(&*metadata);
             sys::rd_kafka_metadata_destroy(metadata);
-            Ok(topics)
+            Ok(taken)
         }
     }
 
@@ -1046,6 +1068,15 @@ impl<T> Drop for Owned<T> {
 /// librdkafka writes the standard alphabet of base64, Kafka's tools the URL-safe one.
 fn topic_id(base64: &str) -> TopicId {
     TopicId(base64.replace('+', "-").replace('/', "_").into())
+}
+
+/// Frees what librdkafka has allocated for us.
+///
+/// # Safety
+/// `text` must be ours and come from librdkafka.
+unsafe extern "C" fn free(text: *mut c_char) {
+    // SAFETY: demanded of the caller; this is the call that librdkafka names for it, without a client.
+    unsafe { sys::rd_kafka_mem_free(ptr::null_mut(), text.cast()) }
 }
 
 fn pointers<T>(objects: &[Owned<T>]) -> Vec<*mut T> {

@@ -38,6 +38,10 @@ pub fn code(side: Side, error: K) -> Code {
             K::LeaderNotAvailable
             | K::NotLeaderForPartition
             | K::BrokerNotAvailable
+            // An answer about the cluster that names neither a broker nor a topic.
+            | K::Partial
+            // The broker that was asked has left the cluster.
+            | K::DestroyBroker
             | K::ReplicaNotAvailable
             | K::NotController
             | K::StaleControllerEpoch

@@ -47,6 +47,15 @@ pub fn pair() -> &'static Pair {
     })
 }
 
+/// A cluster that names no broker for a second out of four: its only one is heard too rarely by its controller, and so
+/// fenced until it is heard again.
+pub fn often_fenced(name: &str) -> Cluster {
+    ClusterOptions::new(name)
+        .property("broker.session.timeout.ms", "3000")
+        .property("broker.heartbeat.interval.ms", "4000")
+        .start()
+}
+
 /// A name nobody else uses on the shared clusters.
 pub fn unique(name: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
