@@ -617,6 +617,12 @@ fn run(seed: u64) {
                 world.client.task
             );
         }
+        assert!(
+            world.restarts < 60,
+            "seed {seed}: {:?} costs the others {} sessions",
+            bad.how,
+            world.restarts
+        );
         // … and goes on when it takes records again.
         world.bad = None;
         let lost: Vec<_> = std::mem::take(&mut world.client.sent);
