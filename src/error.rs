@@ -214,7 +214,7 @@ impl Code {
                 "S201",
                 "source_not_authorized",
                 PausePartition,
-                "grant Read, Describe and DescribeConfigs on the source topic to causeway's principal",
+                "grant Read, Describe and DescribeConfigs on the source topic to causeway's principal; with heartbeats.on_source also Create and Write on heartbeats",
             ),
             Code::SourceGroupNotAuthorized => (
                 "S202",
@@ -334,7 +334,7 @@ impl Code {
                 "T202",
                 "target_state_not_authorized",
                 Retry,
-                "grant causeway's principal its transactional ids, its group and its *.internal topics on the target",
+                "grant causeway's principal its transactional ids, its groups, its *.internal topics and heartbeats on the target, as the table of access rights in the README lists them",
             ),
             Code::TargetGroupNotAuthorized => (
                 "T203",
@@ -428,6 +428,16 @@ impl Error {
         Self {
             code,
             detail: detail.into(),
+        }
+    }
+
+    /// The same about a topic on the target that is causeway's or MM2's own: a right to it that is missing stops what it
+    /// is for, and no partition.
+    #[must_use]
+    pub fn of_own_topic(self) -> Self {
+        match self.code {
+            Code::TargetNotAuthorized => Self::new(Code::TargetStateNotAuthorized, self.detail),
+            _ => self,
         }
     }
 }

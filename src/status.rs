@@ -130,7 +130,7 @@ pub struct HeartbeatStatus {
     pub age_seconds: Option<f64>,
     /// Heartbeats written to the source by this daemon that have not arrived although later ones have.
     pub lost: u64,
-    /// Why a heartbeat could not be written, with code and advice.
+    /// Why heartbeats could not be written or watched, with code and advice.
     pub errors: Vec<String>,
 }
 

@@ -20,6 +20,7 @@ mod patterns;
 mod positions;
 mod replication;
 mod resets;
+mod rights;
 mod security;
 mod takeover;
 mod tidy;

@@ -43,7 +43,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const MOST_AWAITED: usize = 100_000;
 /// How far before the end of the copies the watch begins, so that their age is known at once.
 const TAIL: i64 = 100;
-/// MM2's `heartbeats.topic.replication.factor`.
+/// MM2's default for its internal topics.
 const REPLICATION_FACTOR: i32 = 3;
 
 /// Writes heartbeats and watches what arrives, while this daemon owns task 0.
@@ -92,6 +92,8 @@ struct Carrier {
     reader: Option<Reader>,
     /// Begin at the end next time: the last reader met an offset that is not there.
     from_end: bool,
+    /// Why what arrives is not seen.
+    blind: Option<Error>,
     arrivals: Arrivals,
     last: i64,
     metrics: HeartbeatMetrics,
@@ -106,6 +108,7 @@ impl Carrier {
             source: on_source.then(|| Writer::new(Side::Source, &id.target, &id.source)),
             reader: None,
             from_end: false,
+            blind: None,
             arrivals: Arrivals::default(),
             last: 0,
             metrics: HeartbeatMetrics::new(id),
@@ -175,16 +178,25 @@ impl Carrier {
             let own = heartbeat.source == id.target.as_str() && heartbeat.target == id.source.as_str();
             arrivals.arrived(heartbeat.timestamp, own);
         });
-        if let Err(error) = read {
-            debug!(%error, "the watch of the heartbeats begins again");
-            self.from_end = true;
-            self.reader = None;
+        match read {
+            Ok(true) => self.blind = None,
+            Ok(false) => {}
+            Err(error) => {
+                debug!(%error, "the watch of the heartbeats begins again");
+                if self.blind.as_ref().is_none_or(|known| known.code != error.code) {
+                    warn!(%error, advice = error.code.page().advice, "heartbeats cannot be watched");
+                }
+                self.blind = Some(error);
+                self.from_end = true;
+                self.reader = None;
+            }
         }
     }
 
     fn status(&self) -> HeartbeatStatus {
         let writers = [Some(&self.target), self.source.as_ref()];
-        let trouble = writers.into_iter().flatten().filter_map(|it| it.trouble.as_ref());
+        let trouble = writers.into_iter().flatten().map(|it| it.trouble.as_ref());
+        let trouble = trouble.chain([self.blind.as_ref()]).flatten();
         HeartbeatStatus {
             age_seconds: self.arrivals.age(now_ms()),
             lost: self.arrivals.lost_before,
@@ -239,7 +251,7 @@ impl Writer {
                         Side::Source => (&context.source_admin, &context.source),
                         Side::Target => (&context.target_admin, &context.target),
                     };
-                    ensure_topic(admin)?;
+                    ensure_mm2_topic(admin, HEARTBEATS_TOPIC, TIMEOUT)?;
                     ControlProducer::new(cluster, &format!("{} heartbeats", context.spec.id.group()), side)
                 };
                 none.insert(blocking(call).await?)
@@ -263,10 +275,11 @@ impl Writer {
 
     /// The heartbeats that were answered, and whether they were written.
     fn take_answers(&mut self) -> Vec<(i64, bool)> {
-        let answers = self.producer.as_ref().map(|it| it.answers(HEARTBEATS_TOPIC));
+        let answers = self.producer.as_ref().map(ControlProducer::answers);
         let mut taken = vec![];
         for (number, answer) in answers.unwrap_or_default() {
             taken.push((number.cast_signed(), answer.is_ok()));
+            let answer = answer.map_err(|(_, error)| error);
             // Deleted: made again by the next beat.
             if answer.as_ref().is_err_and(is_topic_missing) {
                 self.let_go();
@@ -278,6 +291,7 @@ impl Writer {
 
     /// Says once what has become of the writing.
     fn note(&mut self, trouble: Option<Error>) {
+        let trouble = trouble.map(Error::of_own_topic);
         match (&self.trouble, &trouble) {
             (before, Some(error)) if before.as_ref().is_none_or(|it| it.code != error.code) => {
                 warn!(%error, advice = error.code.page().advice, "heartbeats cannot be written");
@@ -306,23 +320,27 @@ fn is_topic_missing(error: &Error) -> bool {
     [Code::SourceTopicMissing, Code::TargetTopicMissing].contains(&error.code)
 }
 
-/// Creates topic `heartbeats` where it does not exist, as MM2 does.
-fn ensure_topic(admin: &Admin) -> Result<()> {
-    let described = admin.describe_topics(&[HEARTBEATS_TOPIC], TIMEOUT)?;
-    match described.get(HEARTBEATS_TOPIC) {
+/// Creates a topic of MM2's where it does not exist, as MM2 does: one partition, compacted.
+pub(super) fn ensure_mm2_topic(admin: &Admin, name: &str, timeout: Duration) -> Result<()> {
+    let described = admin.describe_topics(&[name], timeout)?;
+    match described.get(name) {
         Some(Ok(_)) => return Ok(()),
-        Some(Err(error)) if !is_topic_missing(error) => return Err(error.clone()),
+        Some(Err(error)) if !is_topic_missing(error) => {
+            return Err(Error::new(error.code, format!("{name}: {}", error.detail)));
+        }
         _ => {}
     }
-    let brokers = i32::try_from(admin.brokers(TIMEOUT)?).unwrap_or(i32::MAX);
+    let brokers = i32::try_from(admin.brokers(timeout)?).unwrap_or(i32::MAX);
     let topic = NewTopic {
-        name: HEARTBEATS_TOPIC.to_owned(),
+        name: name.to_owned(),
         partitions: 1,
         replication_factor: REPLICATION_FACTOR.min(brokers),
         configs: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
     };
-    let created = admin.create_topics(&[topic], TIMEOUT)?;
-    created.into_values().collect()
+    for created in admin.create_topics(&[topic], timeout)?.into_values() {
+        created.map_err(|error| Error::new(error.code, format!("creating {name}: {}", error.detail)))?;
+    }
+    Ok(())
 }
 
 /// Reads the copies of the source's heartbeats, committed ones only.
@@ -344,30 +362,33 @@ impl Reader {
         })
     }
 
-    /// Hands over what is there. An error means that this reader will see no more.
-    fn take(&self, mut each: impl FnMut(Heartbeat)) -> Result<()> {
+    /// Hands over what is there; whether the target let us look. An error means that this reader will see no more.
+    fn take(&self, mut each: impl FnMut(Heartbeat)) -> Result<bool> {
+        let mut heard = false;
         while let Some(polled) = self.consumer.as_ref().and_then(|it| it.poll(Duration::ZERO)) {
             match polled {
                 Ok(message) => {
+                    heard = true;
                     let heartbeat = message
                         .key()
                         .zip(message.payload())
                         .and_then(|(key, value)| Heartbeat::decode(key, value));
                     heartbeat.into_iter().for_each(&mut each);
                 }
-                Err(KafkaError::PartitionEOF(_)) => {}
+                Err(KafkaError::PartitionEOF(_)) => heard = true,
                 Err(error) => {
                     let code = error
                         .rdkafka_error_code()
                         .map_or(Code::TargetUnexpected, |why| code(Side::Target, why));
                     // The client goes on by itself when the cluster comes back.
                     if ![Code::TargetUnreachable, Code::TargetUnavailable].contains(&code) {
-                        return Err(Error::new(code, error.to_string()));
+                        let detail = format!("reading the copies of {HEARTBEATS_TOPIC}: {error}");
+                        return Err(Error::new(code, detail).of_own_topic());
                     }
                 }
             }
         }
-        Ok(())
+        Ok(heard)
     }
 }
 

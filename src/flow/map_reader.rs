@@ -146,5 +146,5 @@ impl Drop for MapReader {
 fn target_error(topic: &str, error: &KafkaError) -> Error {
     let known = error.rdkafka_error_code();
     let code = known.map_or(Code::TargetUnreachable, |err| code(Side::Target, err));
-    Error::new(code, format!("reading {topic}: {error}"))
+    Error::new(code, format!("reading {topic}: {error}")).of_own_topic()
 }

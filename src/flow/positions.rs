@@ -18,6 +18,7 @@ use rdkafka::message::Message;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::heartbeats::ensure_mm2_topic;
 use super::map_reader::MapReader;
 use super::mm2_mirror::running;
 use super::supervision::{Busy, Part, panicked};
@@ -25,7 +26,7 @@ use super::task_thread::task_of;
 use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, View, lock, now_ms};
 use crate::error::{Code, Error, Result, Side};
 use crate::group_sync::{self, Group};
-use crate::kafka::admin::{GroupState, NewTopic, OffsetSpec};
+use crate::kafka::admin::{GroupState, OffsetSpec};
 use crate::kafka::control::ControlProducer;
 use crate::kafka::groups::{Groups, Positions, Read};
 use crate::kafka::reader::{absent_is_empty, read_topic};
@@ -43,8 +44,6 @@ const MAP_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How often the offset map is merged and thinned.
 const UPKEEP: Duration = Duration::from_secs(30);
-/// MM2's default for its internal topics.
-const REPLICATION_FACTOR: i32 = 3;
 
 /// Translates positions every interval while this daemon owns task 0.
 pub(super) async fn run(
@@ -76,30 +75,29 @@ pub(super) async fn run(
             None => Translator::new(&context),
         };
         let busy = Busy::at(&shared, Part::Groups);
-        let pass = {
+        let passed = {
             let context = context.clone();
             tokio::task::spawn_blocking(move || {
-                let pass = working.pass(&context, &view, tasks);
-                (working, pass)
+                working.pass(&context, &view, tasks);
+                working
             })
+            .await
         };
-        let (working, outcome) = pass.await.map_err(panicked)?;
+        let working = passed.map_err(panicked)?;
         drop(busy);
-        let mut status = working.status(Instant::now());
+        let status = working.status(Instant::now());
         translator = Some(working);
         let mut shared = lock(&shared);
-        let before = shared.groups.take();
-        let known = before.as_ref().and_then(|before| before.errors.first().cloned());
-        let text = outcome
-            .err()
-            .map(|error| format!("{error}; {}", error.code.page().advice));
-        match &text {
-            Some(text) if known.as_ref() != Some(text) => warn!(error = %text, "group positions"),
-            _ => {}
+        let known = shared.groups.take().unwrap_or_default();
+        for error in status.errors.iter().filter(|error| !known.errors.contains(error)) {
+            warn!(error, "group positions");
         }
-        status.errors.splice(0..0, text);
         shared.groups = Some(status);
     }
+}
+
+fn with_advice(error: &Error) -> String {
+    format!("{error}; {}", error.code.page().advice)
 }
 
 /// What is known of one group besides its positions.
@@ -158,8 +156,13 @@ struct Translator {
     /// What the checkpoints say, also those of a former life; `None` until they were read.
     told: Option<BTreeMap<String, Group>>,
     synced: BTreeMap<TopicPartition, i64>,
+    /// MM2's topics that were seen on the target.
+    there: BTreeSet<String>,
     upkeep: Option<Instant>,
+    /// What failed in this pass, by what it stops.
     errors: Vec<String>,
+    /// Groups of this pass whose positions could not be asked for or written.
+    failed: Vec<(String, Error)>,
     passed: Option<Instant>,
     metrics: GroupSyncMetrics,
 }
@@ -179,20 +182,31 @@ impl Translator {
             groups: BTreeMap::new(),
             told: None,
             synced: BTreeMap::new(),
+            there: BTreeSet::new(),
             upkeep: None,
             errors: vec![],
+            failed: vec![],
             passed: None,
             metrics: GroupSyncMetrics::new(&context.spec.id),
         }
     }
 
-    /// One look at everything. What fails for a group is in its status; an error is about a whole cluster.
-    fn pass(&mut self, context: &FlowContext, view: &View, tasks: u32) -> Result<()> {
+    /// One look at everything. What fails stops what it is about, and nothing else.
+    fn pass(&mut self, context: &FlowContext, view: &View, tasks: u32) {
         self.errors.clear();
+        self.failed.clear();
         let started = Instant::now();
-        let outcome = self.try_pass(context, view, tasks);
-        let failed = u64::from(outcome.is_err()) + self.errors.len() as u64;
-        self.metrics.pass(started.elapsed(), failed);
+        if let Err(error) = self.try_pass(context, view, tasks) {
+            self.errors.push(with_advice(&error));
+        }
+        let failed = self.errors.len() + self.failed.len();
+        if let Some((group, error)) = self.failed.first() {
+            let (count, error) = (self.failed.len(), with_advice(error));
+            self.errors.push(format!(
+                "group positions: {count} not written, first {group}: {error}"
+            ));
+        }
+        self.metrics.pass(started.elapsed(), failed as u64);
         let now = Instant::now();
         for (group, known) in &self.groups {
             let age = known
@@ -200,36 +214,85 @@ impl Translator {
                 .map(|at| now.saturating_duration_since(at).as_secs_f64());
             self.metrics.staleness(group, age);
         }
-        outcome
+    }
+
+    /// Takes down what became of a part of the pass.
+    ///
+    /// # Errors
+    /// A cluster cannot be reached: the other parts would only wait for it one after the other.
+    fn note(&mut self, part: &str, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(error) => match error.code {
+                Code::SourceUnreachable
+                | Code::SourceAuthentication
+                | Code::TargetUnreachable
+                | Code::TargetAuthentication => Err(error),
+                _ => {
+                    self.errors.push(format!("{part}: {}", with_advice(&error)));
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// The positions of a group could not be asked for or written.
+    fn fail(&mut self, group: &str, state: &'static str, error: Error) {
+        let known = self.groups.entry(group.to_owned()).or_default();
+        known.state = state;
+        known.reason = Some(with_advice(&error));
+        self.failed.push((group.to_owned(), error));
     }
 
     fn try_pass(&mut self, context: &FlowContext, view: &View, tasks: u32) -> Result<()> {
-        if context.spec.mirror_maker.mirror_positions
-            && let Some(shown) = running(
+        if context.spec.mirror_maker.mirror_positions {
+            let running = running(
                 &context.target_admin,
                 &context.target,
                 &context.spec,
                 Duration::ZERO,
-            )?
-        {
-            let error = Error::new(Code::Mm2Running, shown);
-            self.errors.push(format!("{error}; {}", error.code.page().advice));
+            );
+            let outcome = running.and_then(|running| match running {
+                Some(shown) => Err(Error::new(Code::Mm2Running, shown)),
+                None => Ok(()),
+            });
+            self.note("mirror_positions", outcome)?;
         }
         // Positions are asked for before the map is read: what they have passed is then in the map.
+        let mut committed = Read::new();
+        let asked = self.ask_source(context, &mut committed);
+        self.note("groups of the source", asked)?;
+        let caught_up = self.catch_up(context, tasks);
+        self.note("offset map", caught_up)?;
+        // What was read of the map stays with its reader while that is in use.
+        let Some(reader) = self.reader.take() else {
+            return Ok(());
+        };
+        let outcome = self.follow(context, view, tasks, committed, &reader);
+        self.reader = Some(reader);
+        outcome
+    }
+
+    /// The groups of the source and their positions.
+    fn ask_source(&mut self, context: &FlowContext, committed: &mut Read) -> Result<()> {
         let (listed, partial) = context.source_admin.list_groups(ADMIN_TIMEOUT)?;
-        self.errors.extend(partial.iter().map(ToString::to_string));
+        self.errors.extend(partial.iter().map(with_advice));
         let wanted: Vec<String> = listed
             .into_iter()
             .filter(|it| it.state != GroupState::Dead && context.spec.groups.matches(&it.group))
             .map(|it| it.group)
             .collect();
-        let committed = match wanted.is_empty() {
-            true => BTreeMap::new(),
-            false => self.source.committed(&wanted, GROUPS_TIMEOUT)?,
-        };
+        if !wanted.is_empty() {
+            *committed = self.source.committed(&wanted, GROUPS_TIMEOUT)?;
+        }
         if partial.is_empty() {
             self.forget_deleted(context, &wanted)?;
         }
+        Ok(())
+    }
+
+    /// Brings the offset maps up to date.
+    fn catch_up(&mut self, context: &FlowContext, tasks: u32) -> Result<()> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
             None => {
@@ -237,18 +300,16 @@ impl Translator {
                 MapReader::open(&context.target, &topic, tasks)?
             }
         };
-        match reader.catch_up(MAP_TIMEOUT) {
-            Ok(()) => {}
-            // What was read stays; the next pass goes on there.
-            Err(error) if matches!(error.code, Code::TargetUnreachable | Code::TargetUnavailable) => {
-                self.reader = Some(reader);
-                return Err(error);
-            }
-            Err(error) => return Err(error),
+        let caught_up = reader.catch_up(MAP_TIMEOUT);
+        // What was read stays where the next pass may go on there.
+        if caught_up
+            .as_ref()
+            .err()
+            .is_none_or(|error| matches!(error.code, Code::TargetUnreachable | Code::TargetUnavailable))
+        {
+            self.reader = Some(reader);
         }
-        let outcome = self.follow(context, view, tasks, committed, &reader);
-        self.reader = Some(reader);
-        outcome
+        caught_up
     }
 
     /// Translates what groups have committed, and brings the target up to it.
@@ -270,25 +331,28 @@ impl Translator {
                         now.insert(group, group_now);
                     }
                 }
-                Err(error) => {
-                    let known = self.groups.entry(group).or_default();
-                    known.state = "unknown";
-                    known.reason = Some(format!("{error}; {}", error.code.page().advice));
-                }
+                Err(error) => self.fail(&group, "unknown", error),
             }
         }
-        self.remember(context, view)?;
-        self.write_groups(context, view, &now)?;
-        if context.spec.offset_sync.checkpoints {
-            self.tell_checkpoints(context, view, &now)?;
+        let remembered = self.remember(context, view);
+        self.note("checkpoints", remembered)?;
+        let written = self.write_groups(context, view, &now);
+        self.note("group positions", written)?;
+        // What has not been read is not told again.
+        if context.spec.offset_sync.checkpoints && self.told.is_some() {
+            let told = self.tell_checkpoints(context, view, &now);
+            self.note("checkpoints", told)?;
         }
         if context.spec.offset_sync.offset_syncs {
-            self.tell_offset_syncs(context, view, reader.maps())?;
+            let told = self.tell_offset_syncs(context, view, reader.maps());
+            self.note("offset syncs", told)?;
         }
         if self.upkeep.is_none_or(|at| UPKEEP <= at.elapsed()) {
             self.upkeep = Some(Instant::now());
-            self.keep_map(context, tasks, reader.maps())?;
+            let kept = self.keep_map(context, tasks, reader.maps());
+            self.note("upkeep of the offset map", kept)?;
         }
+        self.hear(context)?;
         if 0 < reader.unreadable() {
             let topic = context.spec.id.offset_map_topic();
             self.errors.push(format!(
@@ -316,9 +380,15 @@ impl Translator {
         let committed = self.source.committed(&missing, GROUPS_TIMEOUT)?;
         for group in missing {
             if !group_sync::is_gone(&group, &committed) {
-                let known = self.groups.entry(group).or_default();
-                known.state = "unknown";
-                known.reason = Some("the source lists it no more, and does not say that it is gone".into());
+                // A broker lists nothing that it does not let us describe.
+                if let Some(Err(error)) = committed.get(&group) {
+                    self.fail(&group, "unknown", error.clone());
+                } else {
+                    let known = self.groups.entry(group).or_default();
+                    known.state = "unknown";
+                    known.reason =
+                        Some("the source lists it no more, and does not say that it is gone".into());
+                }
                 continue;
             }
             let ours = self.groups.get(&group).is_some_and(|known| known.created);
@@ -337,8 +407,10 @@ impl Translator {
                         );
                     }
                     Some(error) => {
-                        self.errors
-                            .push(format!("{group} is gone from the source: {error}"));
+                        self.errors.push(format!(
+                            "delete_groups: {group} is gone from the source: {}",
+                            with_advice(&error)
+                        ));
                         continue;
                     }
                 }
@@ -381,7 +453,7 @@ impl Translator {
             true => context.target_admin.list_groups(ADMIN_TIMEOUT)?,
             false => (vec![], vec![]),
         };
-        self.errors.extend(partial.iter().map(ToString::to_string));
+        self.errors.extend(partial.iter().map(with_advice));
         let states: BTreeMap<String, GroupState> =
             states.into_iter().map(|it| (it.group, it.state)).collect();
         let remote = |tp: &TopicPartition| {
@@ -437,10 +509,7 @@ impl Translator {
                         wanted.insert(group, writes);
                     }
                 }
-                Some(Err(error)) => {
-                    known.state = "unknown";
-                    known.reason = Some(format!("{error}; {}", error.code.page().advice));
-                }
+                Some(Err(error)) => self.fail(&group, "unknown", error.clone()),
                 None => {}
             }
         }
@@ -469,9 +538,8 @@ impl Translator {
                         Some("it has got members on the target; its positions there are its own".into());
                 }
                 Some((partition, error)) => {
-                    known.state = "failed";
-                    known.reason = Some(format!("{partition} {error}; {}", error.code.page().advice));
-                    self.errors.push(format!("{group}: {partition} {error}"));
+                    let error = Error::new(error.code, format!("{partition} {}", error.detail));
+                    self.fail(&group, "failed", error);
                 }
             }
         }
@@ -505,14 +573,13 @@ impl Translator {
                 if let Some((key, value)) = checkpoint.encode() {
                     self.numbers += 1;
                     let number = self.numbers;
-                    self.producer(context)?
+                    self.writer(context, &topic)?
                         .send(&topic, 0, &key, Some(&value), at, number)?;
                     let told = self.told.get_or_insert_default();
                     told.entry(group.clone()).or_default().insert(tp, it);
                 }
             }
         }
-        self.hear(&topic);
         Ok(())
     }
 
@@ -541,11 +608,10 @@ impl Translator {
             if let Some((key, value)) = sync.encode() {
                 self.numbers += 1;
                 let number = self.numbers;
-                self.producer(context)?
+                self.writer(context, &topic)?
                     .send(&topic, 0, &key, Some(&value), at, number)?;
             }
         }
-        self.hear(&topic);
         Ok(())
     }
 
@@ -587,8 +653,16 @@ impl Translator {
         }
         self.metrics
             .map_bytes(maps.values().map(PartitionMap::stored_bytes).sum());
-        self.hear(&topic);
         Ok(())
+    }
+
+    /// A producer for one of MM2's topics, which is there then.
+    fn writer(&mut self, context: &FlowContext, topic: &str) -> Result<&ControlProducer> {
+        if !self.there.contains(topic) {
+            ensure_mm2_topic(&context.target_admin, topic, ADMIN_TIMEOUT).map_err(Error::of_own_topic)?;
+            self.there.insert(topic.to_owned());
+        }
+        self.producer(context)
     }
 
     fn producer(&mut self, context: &FlowContext) -> Result<&ControlProducer> {
@@ -598,28 +672,40 @@ impl Translator {
         match &mut self.producer {
             Some(producer) => Ok(producer),
             none => {
-                ensure_topics(context)?;
                 let label = format!("{} positions", context.spec.id.group());
                 Ok(none.insert(ControlProducer::new(&context.target, &label, Side::Target)?))
             }
         }
     }
 
-    fn hear(&mut self, topic: &str) {
+    /// Waits for what the target says to the records of this pass.
+    fn hear(&mut self, context: &FlowContext) -> Result<()> {
         let Some(producer) = &self.producer else {
-            return;
+            return Ok(());
         };
-        let failed: Vec<Error> = producer
-            .answers(topic)
+        producer.flush(ADMIN_TIMEOUT);
+        let refused: BTreeMap<String, Error> = producer
+            .answers()
             .into_iter()
             .filter_map(|(_, answer)| answer.err())
             .collect();
-        if let Some(error) = failed.first() {
-            self.errors.push(format!("{error}; {}", error.code.page().advice));
-            // What was told is read again, and told again where it is missing.
-            self.told = None;
-            self.synced.clear();
+        for (topic, error) in refused {
+            // Whatever became of it is found out by the next pass.
+            self.there.remove(&topic);
+            let part = if topic == mm2::checkpoints_topic(&context.spec.id.source) {
+                // What was told is read again, and told again where it is missing.
+                self.told = None;
+                "checkpoints"
+            } else if topic == mm2::offset_syncs_topic(&context.spec.id.source) {
+                self.synced.clear();
+                "offset syncs"
+            } else {
+                self.upkeep = None;
+                "upkeep of the offset map"
+            };
+            self.note(part, Err(error.of_own_topic()))?;
         }
+        Ok(())
     }
 
     fn status(&self, now: Instant) -> GroupSyncStatus {
@@ -659,32 +745,6 @@ fn checkpoints(context: &FlowContext) -> Result<Vec<Checkpoint>> {
         let pair = message.key().zip(message.payload());
         checkpoints.extend(pair.and_then(|(key, value)| Checkpoint::decode(key, value)));
     });
-    absent_is_empty(read)?;
+    absent_is_empty(read).map_err(Error::of_own_topic)?;
     Ok(checkpoints)
-}
-
-/// MM2's topics on the target, as MM2 creates them: one partition, compacted.
-fn ensure_topics(context: &FlowContext) -> Result<()> {
-    let spec = &context.spec.offset_sync;
-    let source = &context.spec.id.source;
-    let wanted = [
-        (spec.checkpoints, mm2::checkpoints_topic(source)),
-        (spec.offset_syncs, mm2::offset_syncs_topic(source)),
-    ];
-    let admin = &context.target_admin;
-    let brokers = i32::try_from(admin.brokers(ADMIN_TIMEOUT)?).unwrap_or(i32::MAX);
-    let topics: Vec<NewTopic> = wanted
-        .into_iter()
-        .filter(|(wanted, _)| *wanted)
-        .map(|(_, name)| NewTopic {
-            name,
-            partitions: 1,
-            replication_factor: REPLICATION_FACTOR.min(brokers),
-            configs: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
-        })
-        .collect();
-    admin
-        .create_topics(&topics, ADMIN_TIMEOUT)?
-        .into_values()
-        .collect()
 }

@@ -30,6 +30,8 @@ pub(super) struct Facts<'a> {
     pub(super) sync_trouble: Option<&'a Error>,
     /// The first thing that failed in it.
     pub(super) sync_error: Option<&'a str>,
+    /// The first thing that failed in the last look at groups.
+    pub(super) group_error: Option<&'a str>,
 }
 
 /// Who else has the tasks, as the group's members last said.
@@ -104,9 +106,11 @@ pub(super) fn state(facts: &Facts<'_>) -> (&'static str, Option<String>) {
     let partitions = tasks.iter().flat_map(|task| &task.partitions);
     // One that starts has just been seen, or goes with its topic: no illness.
     let held = partitions.filter(|it| matches!(it.state.as_str(), "paused" | "halted"));
-    match held.count() {
-        0 => ("running", None),
-        held => ("degraded", Some(format!("{held} partitions are not running"))),
+    match (held.count(), facts.group_error) {
+        (0, None) => ("running", None),
+        // Records arrive, but who fails over now begins at old positions.
+        (0, Some(error)) => ("degraded", Some(error.to_owned())),
+        (held, _) => ("degraded", Some(format!("{held} partitions are not running"))),
     }
 }
 
@@ -151,6 +155,7 @@ mod tests {
             has_view: true,
             sync_trouble: None,
             sync_error: None,
+            group_error: None,
         }
     }
 

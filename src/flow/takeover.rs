@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
+use rdkafka::message::{BorrowedMessage, Message, Timestamp};
 use serde_json::Value;
 
 use super::bounds::offset;
@@ -14,6 +14,7 @@ use super::start::{Bounds, StoredProgress, begin};
 use super::stopped::{Change, StoppedFlow};
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::OffsetSpec;
+use crate::kafka::consumer::headers;
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::{Stretch, absent_is_empty, read_to_end, read_topic};
 use crate::kafka::{Offset, Source, TopicPartition};
@@ -575,9 +576,7 @@ fn seen(message: &BorrowedMessage<'_>, without_time: bool) -> Seen {
     let half = |seed: u8| {
         let mut hasher = DefaultHasher::new();
         (seed, message.key(), message.payload()).hash(&mut hasher);
-        for header in message.headers().iter().flat_map(|headers| headers.iter()) {
-            (header.key, header.value).hash(&mut hasher);
-        }
+        headers(message).hash(&mut hasher);
         if !without_time {
             message.timestamp().to_millis().hash(&mut hasher);
         }

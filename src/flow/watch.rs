@@ -168,6 +168,10 @@ pub(super) fn status(spec: &FlowSpec, shared: &Shared, abandoned: bool, now: Ins
             .sync
             .as_ref()
             .and_then(|report| report.status.errors.first().map(String::as_str)),
+        group_error: shared
+            .groups
+            .as_ref()
+            .and_then(|groups| groups.errors.first().map(String::as_str)),
     });
     FlowStatus {
         topology: spec.id.topology.clone(),

@@ -197,6 +197,10 @@ pub fn from_java(client: JavaClient, name: &str) -> Option<&'static str> {
         .map(|(_, ours, _)| *ours)
 }
 
+/// The group that readers of topics name. Nobody joins it, but the library looks for its coordinator, so it must be one
+/// that causeway may describe.
+const READERS: &str = "causeway.readers";
+
 /// What one task may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskMemory {
@@ -236,7 +240,7 @@ impl ClusterConnection {
     /// Consumer that reads a topic of ours to its end, committed records only.
     pub fn state_reader(&self, client_id: &str) -> ClientConfig {
         let mut c = self.base(client_id);
-        c.set("group.id", client_id);
+        c.set("group.id", READERS);
         c.set("fetch.wait.max.ms", "100");
         self.pass_through(&mut c, &self.consumer);
         self.never_skip(&mut c);
@@ -353,7 +357,7 @@ impl ClusterConnection {
     /// follows a null pointer when another kind of client is told that a coordinator has moved (issue 5040).
     pub fn group_admin(&self, client_id: &str) -> ClientConfig {
         let mut c = self.admin(client_id);
-        c.set("group.id", client_id);
+        c.set("group.id", READERS);
         c.set("enable.auto.commit", "false");
         c
     }

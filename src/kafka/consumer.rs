@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Offset as RdOffset, TopicPartitionList};
 use rdkafka_sys as sys;
 
@@ -412,6 +413,31 @@ impl Drop for Message {
         // SAFETY: we own the message; it is destroyed once.
         unsafe { sys::rd_kafka_message_destroy(self.native.as_ptr()) }
     }
+}
+
+/// Name and value of each header of a message that rdkafka holds. Its own iterator panics where a name is not UTF-8.
+/// The library gives a name up to its first NUL only.
+pub fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(&'a CStr, Option<&'a [u8]>)> {
+    let mut list = std::ptr::null_mut();
+    let mut headers = vec![];
+    // SAFETY: the message is live, and names and values belong to it; the slices borrow it.
+    unsafe {
+        if sys::rd_kafka_message_headers(message.ptr(), &mut list)
+            != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            return headers;
+        }
+        for index in 0..sys::rd_kafka_header_cnt(list) {
+            let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+            sys::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size);
+            let value: *const u8 = value.cast();
+            headers.push((
+                CStr::from_ptr(name),
+                (!value.is_null()).then(|| std::slice::from_raw_parts(value, size)),
+            ));
+        }
+    }
+    headers
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! A producer of control records: few, small, asked about one by one.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::client::{ClusterConnection, LogContext};
@@ -18,10 +19,13 @@ pub struct ControlProducer {
     side: Side,
 }
 
+/// What the cluster said to a record: the number that its sender gave it, and a refusal with its topic.
+pub type Answer<E = Error> = (u64, std::result::Result<(), (String, E)>);
+
 /// What the cluster said to the records, by the number that the sender gave each.
 struct Answers {
     log: LogContext,
-    new: Mutex<Vec<(u64, std::result::Result<(), RDKafkaErrorCode>)>>,
+    new: Mutex<Vec<Answer<RDKafkaErrorCode>>>,
 }
 
 impl ClientContext for Answers {
@@ -40,7 +44,10 @@ impl ProducerContext for Answers {
     fn delivery(&self, report: &DeliveryResult<'_>, number: Self::DeliveryOpaque) {
         let answer = match report {
             Ok(_) => Ok(()),
-            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+            Err((error, message)) => {
+                let why = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                Err((message.topic().to_owned(), why))
+            }
         };
         let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
         new.push((*number, answer));
@@ -94,17 +101,27 @@ impl ControlProducer {
         })
     }
 
+    /// Waits until every record has its answer, at most so long.
+    pub fn flush(&self, timeout: Duration) {
+        // What is not answered by then is asked about again.
+        let _ = self.producer.flush(timeout);
+    }
+
     /// What has been answered since the last call, in the order of the answers. Never blocks.
-    pub fn answers(&self, topic: &str) -> Vec<(u64, Result<()>)> {
-        self.producer.poll(std::time::Duration::ZERO);
+    pub fn answers(&self) -> Vec<Answer> {
+        self.producer.poll(Duration::ZERO);
         let mut new = self
             .producer
             .context()
             .new
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let told = |(topic, why): (String, RDKafkaErrorCode)| {
+            let error = self.error(&topic, why);
+            (topic, error)
+        };
         new.drain(..)
-            .map(|(number, answer)| (number, answer.map_err(|why| self.error(topic, why))))
+            .map(|(number, answer)| (number, answer.map_err(told)))
             .collect()
     }
 
