@@ -47,6 +47,10 @@ pub enum Code {
     TargetUnavailable,
     /// The target answers, but not about records of this partition: too few in-sync replicas, or a leader that hangs.
     TargetNoAnswer,
+    /// Another cluster answers at the source's address.
+    SourceReplaced,
+    /// Another cluster answers at the target's address.
+    TargetReplaced,
     /// The target topic or partition does not exist.
     TargetTopicMissing,
     /// We may not write this target topic.
@@ -71,6 +75,10 @@ pub enum Code {
     TargetGroupNotAuthorized,
     /// The group has members on the target: its positions are theirs.
     TargetGroupActive,
+    /// One of the flow's own topics cannot serve it, and cannot be mended from here.
+    OwnTopicUnfit,
+    /// One of the flow's own topics was deleted.
+    OwnTopicLost,
     /// The target answered with an error that has no meaning of its own here.
     TargetUnexpected,
     /// Two aliases name one cluster.
@@ -139,6 +147,7 @@ impl Code {
         Code::SourceAuthentication,
         Code::SourceUnavailable,
         Code::SourceTopicMissing,
+        Code::SourceReplaced,
         Code::SourceNotAuthorized,
         Code::SourceGroupNotAuthorized,
         Code::SourceOutOfRange,
@@ -151,6 +160,7 @@ impl Code {
         Code::TargetUnavailable,
         Code::TargetTopicMissing,
         Code::TargetNoAnswer,
+        Code::TargetReplaced,
         Code::TargetNotAuthorized,
         Code::TargetRecordTooLarge,
         Code::TargetRecordRejected,
@@ -162,6 +172,8 @@ impl Code {
         Code::TargetStateNotAuthorized,
         Code::TargetGroupNotAuthorized,
         Code::TargetGroupActive,
+        Code::OwnTopicUnfit,
+        Code::OwnTopicLost,
         Code::TargetUnexpected,
         Code::SameCluster,
         Code::Mm2Running,
@@ -209,6 +221,12 @@ impl Code {
                 "source_topic_missing",
                 PausePartition,
                 "the source topic was deleted; create it again or remove it from replication.topics",
+            ),
+            Code::SourceReplaced => (
+                "S110",
+                "source_replaced",
+                Retry,
+                "another cluster answers at the source's address, where stored positions mean nothing; correct bootstrap_servers, or give the topology another name to copy the new cluster behind what is there",
             ),
             Code::SourceNotAuthorized => (
                 "S201",
@@ -282,6 +300,12 @@ impl Code {
                 PausePartition,
                 "the target partition takes no records: bring its replicas back until it has min.insync.replicas of them and a leader, or lower that setting of the topic",
             ),
+            Code::TargetReplaced => (
+                "T110",
+                "target_replaced",
+                Retry,
+                "another cluster answers at the target's address; correct bootstrap_servers, or start causeway again to copy to the new cluster what its own progress there does not have yet",
+            ),
             Code::TargetNotAuthorized => (
                 "T201",
                 "target_not_authorized",
@@ -347,6 +371,18 @@ impl Code {
                 "target_group_active",
                 NextPass,
                 "the group has members on the target, so its positions are left alone; nothing to do unless they should not be running",
+            ),
+            Code::OwnTopicUnfit => (
+                "T601",
+                "own_topic_unfit",
+                Retry,
+                "one of the flow's own topics would lose progress or has too few partitions; run the command that the detail ends with",
+            ),
+            Code::OwnTopicLost => (
+                "T602",
+                "own_topic_lost",
+                Retry,
+                "the flow no longer knows what it has copied; to copy everything again, delete the flow's offset-map topic too and start causeway again, or store positions with causeway offsets reset then",
             ),
             Code::TargetUnexpected => (
                 "T901",

@@ -31,6 +31,7 @@ use crate::topology::FlowSpec;
 
 use lag::{LagClock, SourceEnd};
 use ownership::Absent;
+use state_topics::Found;
 use status::Holders;
 use supervision::{Part, PartHealth, Restarts, panicked};
 use task_thread::TaskHandle;
@@ -189,6 +190,8 @@ struct Shared {
     tasks_total: Option<u32>,
     /// Why the flow is not running yet.
     trouble: Option<Error>,
+    /// Why no task may run: a cluster or an own topic is not the one that the flow started with.
+    replaced: Option<Error>,
     joined: bool,
     holders: Holders,
     draining: bool,
@@ -351,14 +354,15 @@ struct Runner {
 impl Runner {
     async fn run(self) {
         if let Some(context) = self.connect().await
-            && let Some(tasks_total) = self.prepare(&context).await
+            && let Some(found) = self.prepare(&context).await
         {
-            self.run_parts(&context, tasks_total).await;
+            self.run_parts(&context, found).await;
         }
         lock(&self.shared).stopped = true;
     }
 
-    async fn run_parts(&self, context: &Arc<FlowContext>, tasks_total: u32) {
+    async fn run_parts(&self, context: &Arc<FlowContext>, found: Found) {
+        let tasks_total = found.tasks;
         lock(&self.shared).tasks_total = Some(tasks_total);
         // What every part gets; `run` makes the future of one of its lives.
         macro_rules! keep {
@@ -379,7 +383,7 @@ impl Runner {
         let drained = CancellationToken::new();
         let tasks = async {
             keep!(Part::Ownership, |context, shared, drain| {
-                ownership::run(context, shared, drain, self.instance.clone(), tasks_total)
+                ownership::run(context, shared, drain, self.instance.clone(), found.clone())
             })
             .await;
             // While its owner waits to be started again, a task runs on.
@@ -388,7 +392,7 @@ impl Runner {
         };
         let services = async {
             let config_sync = keep!(Part::ConfigSync, |context, shared, drain| {
-                sync::run(context, shared, drain, tasks_total)
+                sync::run(context, shared, drain, found.clone())
             });
             let groups = keep!(Part::Groups, |context, shared, drain| {
                 positions::run(context, shared, drain, tasks_total)
@@ -451,12 +455,13 @@ impl Runner {
     }
 
     /// Creates the flow's own topics, with patience. `None`: asked to drain meanwhile.
-    async fn prepare(&self, context: &Arc<FlowContext>) -> Option<u32> {
+    async fn prepare(&self, context: &Arc<FlowContext>) -> Option<Found> {
         let mut pause = Duration::from_millis(250);
         loop {
             let preparing = context.clone();
             match blocking(move || prepare(&preparing)).await {
-                Ok(tasks) => {
+                Ok(found) => {
+                    let tasks = found.tasks;
                     if tasks != context.spec.tasks {
                         warn!(
                             tasks,
@@ -465,7 +470,7 @@ impl Runner {
                         );
                     }
                     lock(&self.shared).trouble = None;
-                    return Some(tasks);
+                    return Some(found);
                 }
                 Err(error) => {
                     warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "the flow cannot start yet");
@@ -480,12 +485,12 @@ impl Runner {
     }
 }
 
-/// Creates the flow's own topics; returns the number of tasks. A flow does not start beside an MM2 that copies the same
+/// Creates the flow's own topics. A flow does not start beside an MM2 that copies the same
 /// topics to the same names.
-fn prepare(context: &FlowContext) -> Result<u32> {
+fn prepare(context: &FlowContext) -> Result<Found> {
     let (spec, target) = (&context.spec, &context.target);
     // Before anything that waits longer: whether the target answers at all.
-    let tasks = state_topics::tasks(&context.target_admin, &spec.id)?;
+    let found = state_topics::find(&context.target_admin, target, &spec.id)?;
     match mm2_mirror::running(&context.target_admin, target, spec, Duration::ZERO) {
         Ok(None) => {}
         Ok(Some(running)) => return Err(Error::new(Code::Mm2Running, running)),
@@ -495,10 +500,7 @@ fn prepare(context: &FlowContext) -> Result<u32> {
         }
         Err(error) => return Err(error),
     }
-    match tasks {
-        Some(tasks) => Ok(tasks),
-        None => state_topics::create(&context.target_admin, spec),
-    }
+    state_topics::prepare(&context.target_admin, target, spec, found)
 }
 
 /// Runs a blocking call of a client away from the runtime's threads.

@@ -85,7 +85,7 @@ fn the_cluster_tells_its_id_and_its_live_brokers() {
     let admin = admin();
     assert_eq!(admin.cluster_id(), None, "nobody has been asked yet");
     assert_eq!(admin.brokers(LONG).unwrap(), 1);
-    assert_eq!(admin.cluster_id().as_deref(), Some(pair().target.cluster_id()));
+    assert_eq!(admin.cluster_id(), Some(pair().target.cluster_id()));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod liveness;
 mod mm2_cases;
 mod mm2_records;
 mod offsets;
+mod own_topics;
 mod patterns;
 mod positions;
 mod replication;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::membership::{Membership, Ownership};
+use super::state_topics::Found;
 use super::status::{Holders, STALE};
 use super::supervision::Restarts;
 use super::task_thread::{TaskEnd, TaskHandle, task_status};
@@ -33,13 +34,13 @@ pub(super) async fn run(
     shared: Arc<Mutex<Shared>>,
     drain: CancellationToken,
     instance: String,
-    tasks_total: u32,
+    own: Found,
 ) -> Result<()> {
     lock(&shared).joined = false;
     let id = &context.spec.id;
     let label = format!("{} {id} {instance}", id.topology);
     let owned = match alone(&context, &label).await {
-        Ok(true) => (0..tasks_total).collect(),
+        Ok(true) => (0..own.tasks).collect(),
         Ok(false) => BTreeSet::new(),
         Err(error) => {
             debug!(%error, "whether the group has other members is not known");
@@ -47,7 +48,10 @@ pub(super) async fn run(
         }
     };
     let (events, ownership) = mpsc::unbounded_channel();
-    let config = context.target.member(&label, &id.group(), &instance);
+    // A seat belongs to one progress topic: the group gives a static member that comes back what its seat had, for ever
+    // nothing if that was assigned before the topic was there.
+    let seat = format!("{instance}.{}", own.progress_id);
+    let config = context.target.member(&label, &id.group(), &seat);
     let membership = Membership::join(&config, &id.progress_topic(), &label, move |event| {
         // The receiver is gone only while everything ends.
         let _ = events.send(event);
@@ -56,6 +60,7 @@ pub(super) async fn run(
         context,
         shared,
         label,
+        tasks: own.tasks,
         owned,
         joined: false,
         releasing: BTreeSet::new(),
@@ -105,6 +110,8 @@ struct Owner {
     context: Arc<FlowContext>,
     shared: Arc<Mutex<Shared>>,
     label: String,
+    /// Of the flow, however many partitions its progress topic may have got.
+    tasks: u32,
     owned: BTreeSet<u32>,
     joined: bool,
     releasing: BTreeSet<u32>,
@@ -153,6 +160,7 @@ impl Owner {
                 }
                 self.joined = true;
                 lock(&self.shared).joined = true;
+                let tasks = tasks.into_iter().filter(|task| *task < self.tasks);
                 self.owned.extend(tasks);
             }
             Ownership::Revoked(tasks) => {
@@ -164,6 +172,7 @@ impl Owner {
 
     fn drain_and_start(&mut self, draining: bool, now: Instant) {
         let mut shared = lock(&self.shared);
+        let draining = draining || shared.replaced.is_some();
         let owned = &self.owned;
         shared.absent.retain(|task, _| owned.contains(task));
         for (task, handle) in &shared.tasks {

@@ -19,7 +19,7 @@ use super::gaps::Gap;
 use super::health::{Found, Held};
 use super::ledger::{Fence, NotFenced, StateRecord};
 use super::mm2_mirror::Mm2Mirror;
-use super::slot::{Slot, born_record, progress_record, segment_record, spare_record};
+use super::slot::{Birth, Slot, born_record, progress_record, segment_record, spare_record};
 use super::start::{Bounds, LeaderEpoch, NO_PROGRESS, Started, StoredProgress, Truncation, begin_reading};
 use super::task::{Action, Event, Limits, PartitionId, TaskState};
 use super::task_thread::{TaskThread, task_of};
@@ -132,6 +132,7 @@ impl<'a> Session<'a> {
         let Some((engine, slot)) = own_slot(task, engine)? else {
             return Ok(None);
         };
+        slot.birth.fits(view.tasks, &view.source_cluster_id)?;
         info!(
             partitions = slot.progress.len(),
             first_time = !slot.born,
@@ -193,6 +194,8 @@ impl<'a> Session<'a> {
     fn copy(&mut self) -> Result<()> {
         if !self.slot.born {
             self.be_born()?;
+        } else if self.slot.birth.is_incomplete() {
+            self.engine.commit(&[self.birth()], false, COMMIT_TIMEOUT)?;
         }
         let untold = std::mem::take(&mut self.slot.untold);
         self.declare(untold);
@@ -266,10 +269,20 @@ impl<'a> Session<'a> {
                 self.slot.progress.insert(tp.clone(), progress);
             }
         }
-        records.push(born_record(self.task.task, now_ms()));
+        records.push(self.birth());
         self.engine.commit(&records, false, COMMIT_TIMEOUT)?;
         self.slot.born = true;
         Ok(())
+    }
+
+    /// What the slot says of the flow.
+    fn birth(&self) -> StateRecord {
+        let source = Some(self.view.source_cluster_id.clone());
+        let at = match self.slot.born {
+            true => self.slot.birth.created_at_ms,
+            false => now_ms(),
+        };
+        born_record(self.task.task, &Birth::new(at, self.view.tasks, source))
     }
 
     fn take_in(&mut self) -> Result<()> {

@@ -22,10 +22,70 @@ pub struct Slot {
     pub born: bool,
     /// Whether the owner has had to go on by its spare transactional id, which must be fenced, too.
     pub spare: bool,
+    /// What the flow was when the slot was owned for the first time; empty where an older version stored that.
+    pub birth: Birth,
     /// Progress by source partition.
     pub progress: HashMap<TopicPartition, StoredProgress>,
     /// Gaps of which the version that stored them told the audit trail nothing. `progress` may list them no longer.
     pub untold: Vec<(TopicPartition, Gap)>,
+}
+
+/// What a flow was when a slot of it was owned for the first time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Birth {
+    /// When, in milliseconds since 1970.
+    pub created_at_ms: i64,
+    /// How many tasks it has.
+    pub tasks: Option<u32>,
+    /// Kafka's id of the cluster it copies from.
+    pub source_cluster_id: Option<String>,
+}
+
+impl Birth {
+    /// What the first owner of a slot writes down.
+    pub fn new(created_at_ms: i64, tasks: u32, source_cluster_id: Option<String>) -> Self {
+        Self {
+            created_at_ms,
+            tasks: Some(tasks),
+            source_cluster_id,
+        }
+    }
+
+    /// Of a record of the progress topic, when it is about a slot.
+    pub fn of_record(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Self> {
+        match serde_json::from_slice(key?).ok()? {
+            Key::Slot { .. } => serde_json::from_slice(value?).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether an older version has left something out.
+    pub fn is_incomplete(&self) -> bool {
+        self.tasks.is_none() || self.source_cluster_id.is_none()
+    }
+
+    /// Whether stored positions mean anything to a flow of so many tasks from this cluster.
+    ///
+    /// # Errors
+    /// They are positions in another cluster, or of a flow that is divided otherwise.
+    pub fn fits(&self, tasks: u32, source_cluster_id: &str) -> Result<()> {
+        match &self.source_cluster_id {
+            Some(id) if id != source_cluster_id => Err(Error::new(
+                Code::SourceReplaced,
+                format!("progress was made with cluster {id}, and {source_cluster_id} answers"),
+            )),
+            _ => match self.tasks {
+                Some(stored) if stored != tasks => Err(Error::new(
+                    Code::OwnTopicUnfit,
+                    format!(
+                        "the slot is one of {stored}, and this daemon has taken it for one of {tasks}; start it again"
+                    ),
+                )),
+                _ => Ok(()),
+            },
+        }
+    }
 }
 
 /// Key of a progress record, as JSON.
@@ -56,11 +116,8 @@ pub fn progress_record(tp: &TopicPartition, progress: &StoredProgress) -> StateR
 }
 
 /// The record that marks a slot as born.
-pub fn born_record(slot: u32, created_at_ms: i64) -> StateRecord {
-    record(
-        &Key::Slot { slot },
-        &serde_json::json!({ "created_at_ms": created_at_ms }),
-    )
+pub fn born_record(slot: u32, birth: &Birth) -> StateRecord {
+    record(&Key::Slot { slot }, birth)
 }
 
 /// The record that says whether the spare transactional id of a slot is in use.
@@ -124,7 +181,11 @@ impl Slot {
     fn apply(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> std::result::Result<(), String> {
         let key: Key = serde_json::from_slice(key.unwrap_or_default()).map_err(|e| format!("key: {e}"))?;
         match (key, value) {
-            (Key::Slot { .. }, _) => self.born = true,
+            (Key::Slot { .. }, value) => {
+                self.born = true;
+                self.birth =
+                    serde_json::from_slice(value.unwrap_or(b"{}")).map_err(|e| format!("value: {e}"))?;
+            }
             (Key::Spare { .. }, value) => {
                 let value: serde_json::Value =
                     serde_json::from_slice(value.unwrap_or(b"{}")).map_err(|e| format!("value: {e}"))?;
@@ -172,10 +233,11 @@ mod tests {
             gaps,
             ..StoredProgress::new(7, &TopicId("id".into()))
         };
+        let birth = Birth::new(5, 4, Some("cluster".into()));
         let mut slot = Slot::default();
         for record in [
             progress_record(&tp, &progress),
-            born_record(2, 5),
+            born_record(2, &birth),
             spare_record(2, true),
         ] {
             slot.apply(Some(&record.key), Some(&record.value)).unwrap();
@@ -184,6 +246,7 @@ mod tests {
         let back = spare_record(2, false);
         slot.apply(Some(&back.key), Some(&back.value)).unwrap();
         assert!(!slot.spare);
+        assert_eq!(slot.birth, birth);
         assert_eq!(slot.progress[&tp], progress);
         let record = progress_record(&tp, &progress);
         assert_eq!(
@@ -217,6 +280,23 @@ mod tests {
         // What the record forgets, the audit trail is told.
         assert!(slot.untold.iter().map(|(_, gap)| gap).eq(&list));
         assert!(progress.gaps.newest() == &list[60_000 - LISTED..]);
+    }
+
+    #[test]
+    fn positions_of_another_cluster_or_of_another_division_are_not_used() {
+        let birth = Birth::new(5, 4, Some("old".into()));
+        assert_eq!(birth.fits(4, "old"), Ok(()));
+        assert_eq!(birth.fits(4, "new").unwrap_err().code, Code::SourceReplaced);
+        assert_eq!(birth.fits(8, "old").unwrap_err().code, Code::OwnTopicUnfit);
+    }
+
+    #[test]
+    fn a_slot_of_an_older_version_is_believed_and_known_to_be_incomplete() {
+        let mut slot = Slot::default();
+        slot.apply(Some(br#"{"slot":2}"#), Some(br#"{"created_at_ms":5}"#))
+            .unwrap();
+        assert!(slot.born && slot.birth.is_incomplete());
+        assert_eq!(slot.birth.fits(4, "any"), Ok(()));
     }
 
     #[test]

@@ -65,15 +65,15 @@ impl<'a> StoppedFlow<'a> {
         client_id: &str,
     ) -> Result<Self> {
         let target_admin = Admin::new(target, client_id, Side::Target)?;
-        let tasks = state_topics::tasks(&target_admin, &spec.id)?;
+        let found = state_topics::find(&target_admin, target, &spec.id)?;
         Ok(Self {
             spec,
             source_connection: source,
             target_connection: target,
             source: Admin::new(source, client_id, Side::Source)?,
             target: target_admin,
-            exists: tasks.is_some(),
-            tasks: tasks.unwrap_or(spec.tasks),
+            exists: found.is_some(),
+            tasks: found.map_or(spec.tasks, |found| found.tasks),
         })
     }
 
@@ -83,7 +83,8 @@ impl<'a> StoppedFlow<'a> {
     /// The target cannot be asked, or refuses.
     pub fn create(&mut self) -> Result<()> {
         if !self.exists {
-            self.tasks = state_topics::create(&self.target, self.spec)?;
+            let found = state_topics::prepare(&self.target, self.target_connection, self.spec, None)?;
+            self.tasks = found.tasks;
             self.exists = true;
         }
         Ok(())

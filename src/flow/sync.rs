@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::state_topics::{self, Found};
 use super::supervision::{Busy, Part, panicked};
 use super::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, Shared, SyncReport, View, lock, now_ms, watch};
 use crate::config_sync::plan::MAX_MESSAGE_BYTES;
 use crate::config_sync::{Origins, Pass, Reading, Syncer, TopicView};
-use crate::error::{Code, Error, Result, Side};
+use crate::error::{Code, Error, Result};
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::Admin;
 use crate::metrics::ConfigSyncMetrics;
@@ -28,7 +29,7 @@ pub(super) async fn run(
     context: Arc<FlowContext>,
     shared: Arc<Mutex<Shared>>,
     drain: CancellationToken,
-    tasks: u32,
+    own: Found,
 ) -> Result<()> {
     let spec = &context.spec;
     let metrics = ConfigSyncMetrics::new(&spec.id);
@@ -46,21 +47,29 @@ pub(super) async fn run(
         // Whoever owns task 0 changes the target; everybody reads.
         let apply = lock(&shared).tasks.contains_key(&0);
         let call = {
-            let (context, ids) = (context.clone(), cluster_ids.clone());
+            let (context, own, ids) = (context.clone(), own.clone(), cluster_ids.clone());
             let before = context.view.load_full();
             move || {
                 let pass: Result<_> = (|| {
+                    let (target, id) = (&context.target, &context.spec.id);
+                    let checked = state_topics::check(&context.target_admin, target, id, &own, apply);
                     let ids = match ids {
                         Some(ids) => ids,
                         None => {
-                            let source = cluster_id(&context.source_admin, Side::Source)?;
-                            let target = cluster_id(&context.target_admin, Side::Target)?;
-                            context.clusters.note(&source, &context.spec.id.source)?;
-                            context.clusters.note(&target, &context.spec.id.target)?;
+                            checked.clone()?;
+                            context.source_admin.list_topics(ADMIN_TIMEOUT)?;
+                            let source = cluster_id(&context.source_admin, Code::SourceUnexpected)?;
+                            let target = cluster_id(&context.target_admin, Code::TargetUnexpected)?;
+                            context.clusters.note(&source, &id.source)?;
+                            context.clusters.note(&target, &id.target)?;
                             (source, target)
                         }
                     };
+                    // Before anything is changed, and once more with what the pass has heard.
+                    same_clusters(&context, &ids)?;
+                    checked?;
                     let pass = syncer.pass(apply)?;
+                    same_clusters(&context, &ids)?;
                     let missed = match &before {
                         Some(before) => missed(&context.source_admin, before, &pass.reading)?,
                         None => Missed::default(),
@@ -79,8 +88,11 @@ pub(super) async fn run(
             Ok((ids, pass, missed)) => {
                 failures = 0;
                 metrics.pass();
+                if let Some(error) = lock(&shared).replaced.take() {
+                    info!(was = %error, "the flow finds what it started with again");
+                }
                 report_pass(&shared, &metrics, spec, &pass);
-                let mut view = view(&pass, missed.hidden, tasks, &ids);
+                let mut view = view(&pass, missed.hidden, own.tasks, &ids);
                 let is_absent = |tp: &&TopicPartition| !view.partitions.contains_key(*tp);
                 // What was deleted at the source meanwhile is not missed.
                 absent.retain(|tp, _| view.selected.contains_key(tp) && is_absent(&tp));
@@ -118,6 +130,14 @@ pub(super) async fn run(
                 if pass.applied.is_some_and(|applied| !applied.changed.is_empty()) {
                     pause = Duration::from_millis(100);
                 }
+            }
+            Err(error) if stops_tasks(&error) => {
+                metrics.errors(1);
+                let mut shared = lock(&shared);
+                if shared.replaced.as_ref() != Some(&error) {
+                    error!(%error, advice = error.code.page().advice, "the flow stops");
+                }
+                shared.replaced = Some(error);
             }
             Err(error) => {
                 failures += 1;
@@ -196,15 +216,29 @@ fn missed(source: &Admin, before: &View, now: &Reading) -> Result<Missed> {
 }
 
 /// Which cluster answers.
-fn cluster_id(admin: &Admin, side: Side) -> Result<String> {
-    admin.list_topics(ADMIN_TIMEOUT)?;
-    admin.cluster_id().ok_or_else(|| {
-        let code = match side {
-            Side::Source => Code::SourceUnexpected,
-            Side::Target => Code::TargetUnexpected,
-        };
-        Error::new(code, "the cluster does not tell its id")
-    })
+fn cluster_id(admin: &Admin, unknown: Code) -> Result<String> {
+    let id = admin.cluster_id();
+    id.ok_or_else(|| Error::new(unknown, "the cluster does not tell its id"))
+}
+
+/// Whether the clusters that answered last are those that the flow started with.
+fn same_clusters(context: &FlowContext, (source, target): &(String, String)) -> Result<()> {
+    for (admin, known, code) in [
+        (&context.source_admin, source, Code::SourceReplaced),
+        (&context.target_admin, target, Code::TargetReplaced),
+    ] {
+        if let Some(id) = admin.cluster_id().filter(|id| id != known) {
+            let detail = format!("the flow started with cluster {known}, and {id} answers at its address");
+            return Err(Error::new(code, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether tasks may not go on: what they would copy, or where to, is not what they started with.
+fn stops_tasks(error: &Error) -> bool {
+    let replaced = [Code::SourceReplaced, Code::TargetReplaced, Code::OwnTopicLost];
+    replaced.contains(&error.code)
 }
 
 fn mode(spec: &FlowSpec) -> String {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::bounds::offset;
 use super::ledger::StateRecord;
-use super::slot::{Slot, born_record, segment_record};
+use super::slot::{Birth, Slot, born_record, segment_record};
 use super::start::{Bounds, StoredProgress, begin};
 use super::stopped::{Change, StoppedFlow};
 use crate::error::{Code, Error, Result, Side};
@@ -598,7 +598,8 @@ pub fn records(
     let mut records: BTreeMap<u32, Vec<StateRecord>> = BTreeMap::new();
     for (task, slot) in (0..).zip(slots) {
         if !slot.born {
-            records.entry(task).or_default().push(born_record(task, now_ms));
+            let birth = Birth::new(now_ms, flow.tasks, flow.source.cluster_id());
+            records.entry(task).or_default().push(born_record(task, &birth));
         }
     }
     for it in &plan.partitions {

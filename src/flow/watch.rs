@@ -157,7 +157,7 @@ pub(super) fn status(spec: &FlowSpec, shared: &Shared, abandoned: bool, now: Ins
         draining: shared.draining,
         abandoned,
         connected: shared.context.is_some(),
-        trouble: shared.trouble.as_ref(),
+        trouble: shared.replaced.as_ref().or(shared.trouble.as_ref()),
         parts: &parts,
         tasks: &tasks,
         joined: shared.joined,

@@ -1,9 +1,10 @@
 //! The only file that names librdkafka properties: how a cluster is reached and how each kind of client
 //! is set up. Removing one of the settings that guarantee something makes a test fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -422,11 +423,55 @@ impl ConsumerContext for LogContext {}
 
 /// One line of librdkafka's log (its levels are syslog's). What it calls an error, a connection that failed,
 /// is something that it retries: degraded, not lost.
+///
+/// While a coordinator loads, every client says the same several times within a second: the first says it for all.
 pub(super) fn log_line(level: i32, label: &str, fac: &str, text: &str) {
-    match level {
-        ..=4 => tracing::warn!(target: "librdkafka", client = label, "{fac}: {text}"),
-        5 | 6 => tracing::info!(target: "librdkafka", client = label, "{fac}: {text}"),
-        _ => tracing::debug!(target: "librdkafka", client = label, "{fac}: {text}"),
+    static LINES: Mutex<Option<Lines>> = Mutex::new(None);
+    let line = format!("{fac}: {text}");
+    let repeated = match level {
+        ..=6 => {
+            let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.get_or_insert_default().admit(&line, Instant::now())
+        }
+        _ => Some(0),
+    };
+    match (level, repeated) {
+        (..=4, Some(0)) => tracing::warn!(target: "librdkafka", client = label, "{line}"),
+        (..=4, Some(repeated)) => tracing::warn!(target: "librdkafka", client = label, repeated, "{line}"),
+        (5 | 6, Some(_)) => tracing::info!(target: "librdkafka", client = label, "{line}"),
+        _ => tracing::debug!(target: "librdkafka", client = label, "{line}"),
+    }
+}
+
+/// Which lines have been written lately, and how often each has come since.
+#[derive(Default)]
+struct Lines(HashMap<String, (Instant, u32)>);
+
+impl Lines {
+    /// Equal lines are left out for so long.
+    const QUIET: Duration = Duration::from_secs(10);
+    /// Most lines that are remembered.
+    const MOST: usize = 1_000;
+
+    /// `None`: leave it out. Otherwise how many equal ones were left out before.
+    fn admit(&mut self, line: &str, now: Instant) -> Option<u32> {
+        let recent = |at: Instant| now.saturating_duration_since(at) < Self::QUIET;
+        if let Some((at, left_out)) = self.0.get_mut(line) {
+            if recent(*at) {
+                *left_out += 1;
+                return None;
+            }
+            *at = now;
+            return Some(std::mem::take(left_out));
+        }
+        if Self::MOST <= self.0.len() {
+            self.0.retain(|_, (at, _)| recent(*at));
+            if Self::MOST <= self.0.len() {
+                self.0.clear();
+            }
+        }
+        self.0.insert(line.to_owned(), (now, 0));
+        Some(0)
     }
 }
 
@@ -446,6 +491,21 @@ mod tests {
             consumer: Properties::new(),
             producer: Properties::new(),
         }
+    }
+
+    #[test]
+    fn equal_lines_are_written_once_in_ten_seconds_and_counted() {
+        let (start, mut lines) = (Instant::now(), Lines::default());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(lines.admit("loading", at(0)), Some(0));
+        assert_eq!(lines.admit("loading", at(10)), None);
+        assert_eq!(lines.admit("another", at(20)), Some(0));
+        assert_eq!(lines.admit("loading", at(9_999)), None);
+        assert_eq!(lines.admit("loading", at(10_000)), Some(2));
+        for n in 0..2 * Lines::MOST {
+            lines.admit(&n.to_string(), at(10_001));
+        }
+        assert!(lines.0.len() <= Lines::MOST);
     }
 
     fn assert_set(c: &ClientConfig, expected: &[(&str, &str)]) {

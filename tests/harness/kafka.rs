@@ -50,6 +50,7 @@ pub struct ClusterOptions {
     default_jit: bool,
     sasl: bool,
     acls: bool,
+    strict: bool,
 }
 
 impl ClusterOptions {
@@ -63,6 +64,7 @@ impl ClusterOptions {
             default_jit: false,
             sasl: false,
             acls: false,
+            strict: false,
         }
     }
 
@@ -101,6 +103,16 @@ impl ClusterOptions {
     pub fn acls(mut self) -> Self {
         self.acls = true;
         self.sasl()
+    }
+
+    /// Takes few settings of topics, as managed Kafka does; see `tests/kafka/StrictPolicy.java`.
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        for policy in ["create.topic", "alter.config"] {
+            let key = format!("{policy}.policy.class.name");
+            self.properties.push((key, "StrictPolicy".to_owned()));
+        }
+        self
     }
 
     /// Starts it and waits until it answers.
@@ -157,7 +169,7 @@ impl Resource {
 /// A running cluster. Killed, and its data removed, when dropped or when this process ends.
 pub struct Cluster {
     name: String,
-    id: String,
+    id: Mutex<String>,
     port: u16,
     sasl_port: u16,
     /// Where its only controller listens.
@@ -192,7 +204,7 @@ impl Cluster {
         let started = Instant::now();
         let mut cluster = Self {
             name: options.name.clone(),
-            id: format!("causeway{:014x}", random() >> 8),
+            id: Mutex::new(new_id()),
             port: options.port.unwrap_or_else(free_port),
             sasl_port: free_port(),
             controller: format!("127.0.0.1:{}", free_port()),
@@ -209,17 +221,16 @@ impl Cluster {
 
     /// Writes the settings and what `kafka-storage format` would.
     fn format(&self, options: &ClusterOptions) {
-        let data = self.directory.path().join("data");
-        fs::create_dir(&data).expect("the directory is ours");
-        let formatted = kafka_home().join("formatted/bootstrap.checkpoint");
-        fs::copy(formatted, data.join("bootstrap.checkpoint")).expect("setup.sh has formatted a directory");
-        // An id is any 16 bytes in base64, and one of a cluster does for its only directory.
-        let meta = format!(
-            "version=1\nnode.id=1\ncluster.id={0}\ndirectory.id={0}\n",
-            self.id
-        );
-        fs::write(data.join("meta.properties"), meta).expect("the directory is ours");
-
+        let data = self.format_data();
+        if options.strict {
+            let mut javac = Command::new("javac");
+            javac.arg("-cp").arg(classpath()).arg("-d").arg(self.classes());
+            javac.arg(repository().join("tests/kafka/StrictPolicy.java"));
+            assert!(
+                javac.status().expect("javac starts").success(),
+                "the policy compiles"
+            );
+        }
         let mut listeners = format!("PLAINTEXT://{}", self.bootstrap());
         if options.sasl {
             let _ = write!(listeners, ",SASL_PLAINTEXT://{}", self.sasl_bootstrap());
@@ -281,6 +292,35 @@ impl Cluster {
         fs::write(self.settings_file(), text).expect("the directory is ours");
     }
 
+    /// Classes of this broker's own.
+    fn classes(&self) -> PathBuf {
+        self.directory.path().join("classes")
+    }
+
+    /// An empty directory for data, as `kafka-storage format` leaves it.
+    fn format_data(&self) -> PathBuf {
+        let data = self.directory.path().join("data");
+        fs::create_dir(&data).expect("the directory is ours");
+        let formatted = kafka_home().join("formatted/bootstrap.checkpoint");
+        fs::copy(formatted, data.join("bootstrap.checkpoint")).expect("setup.sh has formatted a directory");
+        // An id is any 16 bytes in base64, and one of a cluster does for its only directory.
+        let meta = format!(
+            "version=1\nnode.id=1\ncluster.id={0}\ndirectory.id={0}\n",
+            self.cluster_id()
+        );
+        fs::write(data.join("meta.properties"), meta).expect("the directory is ours");
+        data
+    }
+
+    /// Kills the broker and starts another, empty cluster at its address.
+    pub fn replace(&self) {
+        self.kill9();
+        fs::remove_dir_all(self.directory.path().join("data")).expect("the directory is ours");
+        *self.id.lock().expect("no panic while held") = new_id();
+        self.format_data();
+        self.restart();
+    }
+
     fn settings_file(&self) -> PathBuf {
         self.directory.path().join("server.properties")
     }
@@ -305,7 +345,7 @@ impl Cluster {
             ]);
         }
         java.args(["-Xshare:auto", "-Djava.awt.headless=true", "-cp"])
-            .arg(classpath())
+            .arg(format!("{}:{}", classpath(), self.classes().display()))
             .arg("kafka.Kafka")
             .arg(directory.join("server.properties"))
             .current_dir(directory);
@@ -314,7 +354,7 @@ impl Cluster {
         loop {
             let reason = match oracle::try_cluster_id(bootstrap, Duration::from_secs(2)) {
                 // Another cluster may have come to answer at this port.
-                Ok(id) if id == self.id => return Ok(process),
+                Ok(id) if id == self.cluster_id() => return Ok(process),
                 Ok(id) => format!("cluster {id} answers in its place: the address is already in use"),
                 Err(error) => error,
             };
@@ -339,7 +379,7 @@ impl Cluster {
         fs::create_dir(&data).expect("the directory is ours");
         let meta = format!(
             "version=1\nnode.id=2\ncluster.id={}\ndirectory.id=causeway{:014x}\n",
-            self.id,
+            self.cluster_id(),
             random() >> 8
         );
         fs::write(data.join("meta.properties"), meta).expect("the directory is ours");
@@ -372,8 +412,8 @@ impl Cluster {
     }
 
     /// Kafka's id of it.
-    pub fn cluster_id(&self) -> &str {
-        &self.id
+    pub fn cluster_id(&self) -> String {
+        self.id.lock().expect("no panic while held").clone()
     }
 
     /// How long it took to start.
@@ -574,6 +614,10 @@ impl Broker<'_> {
         process.signal("TERM");
         process.wait(START_TIMEOUT);
     }
+}
+
+fn new_id() -> String {
+    format!("causeway{:014x}", random() >> 8)
 }
 
 /// The root of the repository.
