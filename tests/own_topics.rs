@@ -96,6 +96,9 @@ fn an_own_topic_that_deletes_is_set_to_compact_while_the_flow_runs_and_when_it_s
     let delete = [("cleanup.policy", "delete"), ("retention.ms", "1000")];
     for name in &names {
         target.create_topic(name, 4, &delete);
+        wait_until("it is there", SOON, || {
+            oracle::try_describe_topic(&target.bootstrap(), name).is_ok()
+        });
     }
     let compact =
         |name: &String| oracle::topic_configs(&target.bootstrap(), name)["cleanup.policy"] == "compact";
