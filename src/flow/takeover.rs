@@ -95,6 +95,10 @@ fn take_over(
     let known = StoredProgress {
         next_source_offset: next,
         next_target_offset: Some(bounds.target_end),
+        // Of what MM2 copied behind our last record the epoch is not known.
+        leader_epoch: stored
+            .filter(|stored| stored.next_source_offset == next)
+            .and_then(|stored| stored.leader_epoch),
         ..match stored {
             Some(stored) => stored.clone(),
             None => nothing(&bounds),
