@@ -160,7 +160,7 @@ fn positions(ran: &Ran, topic: &str) -> Vec<Value> {
 }
 
 #[test]
-#[ignore = "not seen to end since leader epochs are stored: halted once with a false S302, which is mended; run it alone"]
+#[ignore = "takes three minutes; run it alone"]
 fn a_flow_goes_on_where_a_killed_mirror_maker_left_off_and_mirror_maker_where_the_flow_does() {
     let flow = Flow::new();
     let load = Load::start(&flow.source.bootstrap(), &flow.topic, PARTITIONS, SECOND, 100);
