@@ -7,7 +7,7 @@ use super::*;
 use crate::config::read::{Data, Section, Value, anchored, short};
 use crate::config::{At, Config, Problem, Problems, ReadText, Severity, schema, suggest};
 use crate::replication_policy::MAX_TOPIC_LENGTH;
-use proof::Names;
+use proof::{Filters, Names};
 
 /// Reads the config file and the topology files and checks everything that can be known without
 /// contacting a cluster: words, values, relations, loops, double writers.
@@ -497,23 +497,28 @@ impl Builder<'_> {
             include: patterns(section, "include"),
             exclude: patterns(section, "exclude"),
         };
-        let place = section.place("include");
-        match proof::never(&selection, Names::Topics) {
+        let filters = Filters::new(&selection, Names::Topics);
+        match filters.as_ref().and_then(Filters::never) {
             Some(why) => {
                 self.problems
-                    .add(place, format!("`topics` can select nothing: {why}"))
+                    .add(
+                        section.place("include"),
+                        format!("`topics` can select nothing: {why}"),
+                    )
                     .hint =
                     Some("a flow that copies nothing is none; correct the patterns, or remove it".into());
             }
             None => {
-                for (item, pattern) in section.list("include").iter().zip(&selection.include) {
-                    let alone = Selection {
-                        include: vec![pattern.clone()],
-                        exclude: selection.exclude.clone(),
-                    };
-                    if let Some(why) = proof::never(&alone, Names::Topics) {
+                let each = filters.iter().flat_map(Filters::never_each);
+                let patterns = section.list("include").iter();
+                let patterns = patterns.filter_map(|item| match &item.data {
+                    Data::Pattern(text, _) => Some((item.at, text)),
+                    _ => None,
+                });
+                for ((at, text), why) in patterns.zip(each) {
+                    if let Some(why) = why {
                         self.problems
-                            .note(item.at, format!("`{}` selects nothing: {why}", pattern.0));
+                            .note(at, format!("`{text}` selects nothing: {why}"));
                     }
                 }
             }
@@ -548,7 +553,8 @@ impl Builder<'_> {
             );
         }
         if let Some(section) = settings.section("groups")
-            && let Some(why) = proof::never(&groups(section), Names::Groups)
+            && let Some(filters) = Filters::new(&groups(section), Names::Groups)
+            && let Some(why) = filters.never()
             && section.get("include").is_some()
         {
             let note = self.problems.note(

@@ -66,40 +66,71 @@ pub enum Names {
     Groups,
 }
 
-/// Why a selection selects nothing; `None` if it may select something.
-pub fn never(selection: &Selection, of: Names) -> Option<&'static str> {
-    let automata = |patterns: &[(String, regex::Regex)]| -> Option<Vec<Dfa>> {
-        patterns.iter().map(|(text, _)| automaton(text).ok()).collect()
-    };
-    let (include, exclude) = (automata(&selection.include)?, automata(&selection.exclude)?);
-    if include.is_empty() {
-        return None;
+/// The automata of one selection, to ask whether it can select anything.
+pub struct Filters {
+    include: Vec<Dfa>,
+    exclude: Vec<Dfa>,
+    /// What is never copied, whatever the patterns say.
+    internal: Option<Dfa>,
+    alphabet: Vec<u8>,
+}
+
+impl Filters {
+    /// `None`: nothing is included, or a pattern has no automaton; both are said elsewhere.
+    pub fn new(selection: &Selection, of: Names) -> Option<Self> {
+        let automata = |patterns: &[(String, regex::Regex)]| -> Option<Vec<Dfa>> {
+            patterns.iter().map(|(text, _)| automaton(text).ok()).collect()
+        };
+        let (include, exclude) = (automata(&selection.include)?, automata(&selection.exclude)?);
+        if include.is_empty() {
+            return None;
+        }
+        let (internal, alphabet) = match of {
+            Names::Topics => (
+                Some(automaton(INTERNAL).expect("a small constant pattern")),
+                ALPHABET.to_vec(),
+            ),
+            Names::Groups => (None, (0..=u8::MAX).collect()),
+        };
+        Some(Self {
+            include,
+            exclude,
+            internal,
+            alphabet,
+        })
     }
-    let internal = automaton(INTERNAL).expect("a small constant pattern");
-    let impossible = |none: Vec<&Dfa>| {
-        let demand = Demand {
-            prefix: String::new(),
-            any: include.iter().collect(),
-            none,
+
+    /// Why the selection selects nothing; `None` if it may select something.
+    pub fn never(&self) -> Option<&'static str> {
+        self.never_any(&self.include)
+    }
+
+    /// Why each pattern of `include` selects nothing; `None` where it may select something.
+    pub fn never_each(&self) -> impl Iterator<Item = Option<&'static str>> {
+        self.include
+            .iter()
+            .map(|pattern| self.never_any(std::slice::from_ref(pattern)))
+    }
+
+    fn never_any(&self, include: &[Dfa]) -> Option<&'static str> {
+        let impossible = |none: Vec<&Dfa>| {
+            let demand = Demand {
+                prefix: String::new(),
+                any: include.iter().collect(),
+                none,
+            };
+            shortest_of(&[demand], MAX_TOPIC_LENGTH, &self.alphabet) == Name::Impossible
         };
-        let alphabet: Vec<u8> = match of {
-            Names::Topics => ALPHABET.to_vec(),
-            Names::Groups => (0..=u8::MAX).collect(),
-        };
-        shortest_of(&[demand], MAX_TOPIC_LENGTH, &alphabet) == Name::Impossible
-    };
-    let internal = match of {
-        Names::Topics => Some(&internal),
-        Names::Groups => None,
-    };
-    if impossible(vec![]) {
-        Some("no name that Kafka allows matches")
-    } else if impossible(internal.into_iter().collect()) {
-        Some("only internal topics match, which are never copied")
-    } else if impossible(exclude.iter().chain(internal).collect()) {
-        Some("`exclude` keeps out all that matches")
-    } else {
-        None
+        let internal = self.internal.as_ref();
+        if !impossible(self.exclude.iter().chain(internal).collect()) {
+            None
+        } else if impossible(vec![]) {
+            Some("no name that Kafka allows matches")
+        } else if impossible(internal.into_iter().collect()) {
+            Some("only internal topics match, which are never copied")
+        } else {
+            Some("`exclude` keeps out all that matches")
+        }
     }
 }
 
