@@ -517,8 +517,7 @@ impl Builder<'_> {
                 });
                 for ((at, text), why) in patterns.zip(each) {
                     if let Some(why) = why {
-                        self.problems
-                            .note(at, format!("`{text}` selects nothing: {why}"));
+                        self.problems.note(at, format!("`{text}` selects nothing: {why}"));
                     }
                 }
             }
