@@ -137,9 +137,9 @@ enum Command {
         output: Output,
     },
 
-    /// Show where consumer groups continue on the target; move the position of a flow
+    /// Show where consumer groups continue on the target; move the position of a flow, or accept its gaps
     ///
-    /// Asks both clusters and the flow's offset map there, no daemon. Only `reset --execute` changes anything.
+    /// Asks both clusters and the flow's own topics there, no daemon. Only `--execute` changes anything.
     Offsets {
         #[command(subcommand)]
         command: offsets::Command,

@@ -1,29 +1,37 @@
 //! The gap guard: what can no longer be copied is declared, in numbers that hold, and nothing else is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 
-use crate::harness::daemon::Daemon;
+use crate::commands::{Files, shared_clusters};
+use crate::harness::daemon::{Daemon, clusters_yaml};
+use crate::harness::load::Load;
 use crate::harness::oracle::{self, Isolation, NewRecord};
 use crate::harness::{Cluster, Pair, load, pair, unique};
 use crate::replication::{
-    SOON, daemon, daemon_between, is_stopped_for, partition, topology, wait_until_copied,
+    SOON, assert_same, daemon, daemon_between, is_stopped_for, partition, topology, wait_until_copied,
 };
 
 const COMMITTED: Isolation = Isolation::ReadCommitted;
 
-/// The gaps that the audit trail tells of one partition.
-fn audited(target: &Cluster, topology: &str, topic: &str, number: i32) -> Vec<(i64, i64)> {
+/// The audit trail.
+fn trail(target: &Cluster, topology: &str) -> Vec<Value> {
     let trail = format!("causeway.{topology}.failover.internal");
     let records = oracle::dump(&target.bootstrap(), &trail, COMMITTED);
     let values = records.iter().filter_map(|it| it.value.as_deref());
-    let told = values.flat_map(|value| -> Vec<Value> {
-        let value: Value = serde_json::from_slice(value).expect("JSON");
-        value["gaps"].as_array().cloned().unwrap_or_default()
-    });
+    values
+        .map(|value| serde_json::from_slice(value).expect("JSON"))
+        .collect()
+}
+
+/// The gaps that the audit trail tells of one partition.
+fn audited(target: &Cluster, topology: &str, topic: &str, number: i32) -> Vec<(i64, i64)> {
+    let told = trail(target, topology)
+        .into_iter()
+        .flat_map(|value| value["gaps"].as_array().cloned().unwrap_or_default());
     told.filter(|gap| gap["topic"] == topic && gap["partition"] == number)
         .map(|gap| {
             let offset = |key: &str| gap[key].as_i64().expect("an offset");
@@ -295,4 +303,195 @@ fn a_target_topic_made_anew_is_noticed_whether_the_daemon_ran_or_not() {
         let expected = [written("foreign", 0..200), written("more", 0..10)].concat();
         assert_eq!(keys(target, &topic), expected);
     }
+}
+
+/// What each of the four reasons to halt tells the operator to do, done at night: nobody stops the flow for it.
+#[test]
+fn each_gap_that_halts_a_partition_is_accepted_while_the_flow_runs_and_the_others_of_its_task_lose_nothing() {
+    let Pair { target, .. } = pair();
+    let source = Cluster::start("source-accept");
+    let name = unique("accept");
+    let [removed, cut, anew, there, healthy] =
+        ["removed", "cut", "anew", "there", "healthy"].map(|word| unique(&format!("accept-{word}")));
+    for topic in [&removed, &cut, &anew, &there, &healthy] {
+        source.create_topic(topic, 1, &[]);
+        write(&source, topic, "old", 0..600);
+    }
+    let log = source.copy_log(&cut, 0);
+    write(&source, &cut, "old", 600..1000);
+    let flow = topology(&name, &[&removed, &cut, &anew, &there, &healthy], "  tasks: 1\n");
+    let clusters = clusters_yaml(&[("seoul", &source.bootstrap()), ("busan", &target.bootstrap())]);
+    let files = Files::new(&clusters, &[&flow]);
+    let gaps = |arguments: &[&str]| {
+        let ran = files.run(&[&["offsets", "gaps", "--output", "json"], arguments].concat());
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        ran.json()
+    };
+    let mut daemon = daemon_between(&source, target, flow);
+    for topic in [&removed, &cut, &anew, &there, &healthy] {
+        wait_until_copied(&daemon, &source, topic, SOON);
+    }
+    daemon.kill9();
+    source.terminate();
+    source.cut_back(&cut, 0, &log);
+    source.restart();
+    write(&source, &cut, "new", 0..2000);
+    write(&source, &removed, "old", 600..1000);
+    oracle::delete_records(&source.bootstrap(), &removed, 0, 900);
+    make_anew(&source, &anew);
+    write(&source, &anew, "new", 0..1000);
+    make_anew(target, &there);
+    write(&source, &there, "old", 600..1000);
+    daemon.restart();
+
+    let both =
+        |first: std::ops::Range<u32>, word, second| [written("old", first), written(word, second)].concat();
+    let cases = [
+        (
+            &removed,
+            "S301",
+            "[600, 900) source_out_of_range",
+            both(0..600, "old", 900..1000),
+        ),
+        (
+            &cut,
+            "S302",
+            "[600, 1000) source_diverged",
+            both(0..1000, "new", 0..2000),
+        ),
+        (
+            &anew,
+            "S303",
+            "at least [600, 600) source_recreated",
+            both(0..600, "new", 0..1000),
+        ),
+        (
+            &there,
+            "T304",
+            "at most [0, 600) target_recreated",
+            written("old", 600..1000),
+        ),
+    ];
+    for (topic, code, ..) in &cases {
+        daemon.wait_for(&format!("{topic} is halted"), SOON, |status| {
+            is_stopped_for(status, topic, 0, "halted", code)
+                && is_stopped_for(
+                    status,
+                    topic,
+                    0,
+                    "halted",
+                    "give `causeway offsets gaps --accept`",
+                )
+        });
+    }
+    let waiting = |listed: &Value| -> Vec<(String, String)> {
+        let text = |it: &Value, key: &str| it[key].as_str().expect("a text").to_owned();
+        let waiting = listed[0]["waiting"].as_array().expect("a list");
+        let mut waiting: Vec<_> = waiting
+            .iter()
+            .map(|it| (text(it, "topic"), text(it, "code")))
+            .collect();
+        waiting.sort();
+        waiting
+    };
+    let mut expected: Vec<_> = cases
+        .iter()
+        .map(|(topic, code, ..)| ((*topic).clone(), (*code).to_owned()))
+        .collect();
+    expected.sort();
+    assert_eq!(waiting(&gaps(&[])), expected);
+    let mut load = None;
+    for (number, (topic, _, gap, expected)) in cases.iter().enumerate() {
+        // First while nothing is copied, then while the task has work.
+        if number == 2 {
+            load = Some(Load::start(&source.bootstrap(), &healthy, 1, 500, 50));
+        }
+        let looked = gaps(&["--accept", "--topic", topic]);
+        assert_eq!(looked["executed"], false, "{looked}");
+        let started = Instant::now();
+        let accepted = gaps(&["--accept", "--topic", topic, "--execute"]);
+        let took = started.elapsed();
+        assert_eq!(
+            accepted["accepted"], looked["accepted"],
+            "the look had changed something"
+        );
+        daemon.wait_for("the gap is declared", SOON, |status| {
+            partition(status, topic, 0).is_some_and(|it| it["gaps"] == json!([gap]))
+        });
+        let declared = started.elapsed();
+        wait_until_copied(&daemon, &source, topic, SOON);
+        eprintln!(
+            "{gap}: accepted after {took:?}, in status after {declared:?}, copied after {:?}",
+            started.elapsed()
+        );
+        assert_eq!(keys(target, topic), *expected, "{topic}");
+    }
+    load.expect("it was started").stop();
+    wait_until_copied(&daemon, &source, &healthy, SOON);
+    assert_same(&source, target, &healthy, &healthy);
+    assert_eq!(waiting(&gaps(&[])), [], "nothing waits any more");
+    let declared = gaps(&[])[0]["declared"].as_array().map(Vec::len);
+    assert_eq!(declared, Some(4));
+    let trail = trail(target, &name);
+    for (topic, ..) in &cases {
+        assert_eq!(audited(target, &name, topic, 0).len(), 1, "{topic} in {trail:?}");
+        assert!(
+            trail.iter().any(|it| it["action"] == "offsets gaps --accept"
+                && it["by"].as_str().is_some_and(|by| by.contains('@'))
+                && it["positions"][0]["topic"] == **topic),
+            "{trail:?}"
+        );
+    }
+}
+
+#[test]
+fn a_gap_is_accepted_while_an_at_least_once_flow_runs_and_nothing_is_lost() {
+    let Pair { source, target } = pair();
+    let name = unique("accept-alo");
+    let [removed, healthy] = ["removed", "healthy"].map(|word| unique(&format!("accept-alo-{word}")));
+    for topic in [&removed, &healthy] {
+        source.create_topic(topic, 1, &[]);
+        write(source, topic, "old", 0..100);
+    }
+    let flow = topology(
+        &name,
+        &[&removed, &healthy],
+        "  tasks: 1\n  delivery: at_least_once\n",
+    );
+    let files = Files::new(&shared_clusters(), &[&flow]);
+    let mut daemon = daemon(flow);
+    for topic in [&removed, &healthy] {
+        wait_until_copied(&daemon, source, topic, SOON);
+    }
+    daemon.kill9();
+    write(source, &removed, "old", 100..200);
+    oracle::delete_records(&source.bootstrap(), &removed, 0, 150);
+    daemon.restart();
+    daemon.wait_for("it is halted", SOON, |status| {
+        is_stopped_for(status, &removed, 0, "halted", "S301")
+    });
+    let load = Load::start(&source.bootstrap(), &healthy, 1, 500, 50);
+    let accepted = files.run(&["offsets", "gaps", "--accept", "--topic", &removed, "--execute"]);
+    assert_eq!(accepted.code, 0, "{}", accepted.all());
+    assert!(
+        accepted.stdout.contains("[100, 150) source_out_of_range"),
+        "{}",
+        accepted.all()
+    );
+    wait_until_copied(&daemon, source, &removed, SOON);
+    load.stop();
+    wait_until_copied(&daemon, source, &healthy, SOON);
+    assert_eq!(
+        keys(target, &removed),
+        [written("old", 0..100), written("old", 150..200)].concat()
+    );
+    // A task that was fenced repeats what it had sent since its last commit, in order.
+    let (from, to) = (keys(source, &healthy), keys(target, &healthy));
+    let mut seen = std::collections::BTreeSet::new();
+    let first: Vec<_> = to
+        .iter()
+        .filter(|key| seen.insert(key.as_str()))
+        .cloned()
+        .collect();
+    assert!(first == from, "{} and {} records", from.len(), to.len());
 }

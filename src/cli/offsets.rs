@@ -1,5 +1,5 @@
-//! `causeway offsets`: where consumer groups of the source continue on the target, and the flow's own position.
-//! Asks the clusters; only `reset --execute` writes.
+//! `causeway offsets`: where consumer groups of the source continue on the target, and the flow's own position and gaps.
+//! Asks the clusters; only `--execute` writes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,8 +20,10 @@ use crate::kafka::groups::GroupProcess;
 use crate::topology::FlowSpec;
 
 mod diff;
+mod gaps;
 mod positions;
 mod reset;
+mod selection;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -107,6 +109,14 @@ pub enum Command {
     /// copied again behind what is there. Forward, what is left out is declared as a gap. An offset that the source
     /// does not have becomes the nearest that it has.
     Reset(reset::Reset),
+
+    /// Show what can no longer be copied, and go on at gaps that wait for a decision
+    ///
+    /// Lists the declared gaps, and the partitions that stopped because going on would lose or repeat records: why,
+    /// which gap would be declared, and where copying would go on. --accept names those that are to go on, as on_gap:
+    /// continue would; --execute does it, also while daemons run the flow: only the tasks of these partitions pause
+    /// for a moment, and nothing is copied twice for it.
+    Gaps(gaps::Gaps),
 }
 
 /// Does what was asked.
@@ -152,6 +162,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()>
         // The arguments refuse this.
         Command::Translate { .. } => Err(usage("give --group, or --topic, --partition and --offset")),
         Command::Reset(arguments) => reset::run(config, flows, &arguments),
+        Command::Gaps(arguments) => gaps::run(config, flows, &arguments),
         Command::Diff { flow, groups, output } => {
             diff(config, &named(flows, flow.as_deref())?, &groups, output.format)
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::gaps::Gap;
 use super::ledger::{StateRecord, StateTopic};
 use super::start::StoredProgress;
+use super::stopped::Change;
 use crate::kafka::TopicPartition;
 use crate::topology::FlowId;
 
@@ -45,6 +46,9 @@ struct Value<'a> {
     by: &'a str,
     at_ms: i64,
     positions: Vec<Position<'a>>,
+    /// As those that a task declares.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gaps: Vec<GapOf<'a>>,
 }
 
 #[derive(Serialize)]
@@ -55,12 +59,13 @@ struct Position<'a> {
     after: &'a StoredProgress,
 }
 
-/// The record about positions of one task; `JSON`, so that an operator can read it with kcat.
+/// The record about positions of one task, with the gaps that were declared on the way; `JSON`, so that an operator can
+/// read it with kcat.
 pub fn record<'a>(
     flow: &FlowId,
     task: u32,
     deed: &Deed<'_>,
-    positions: impl Iterator<Item = (&'a TopicPartition, Option<&'a StoredProgress>, &'a StoredProgress)>,
+    changes: impl Iterator<Item = &'a Change>,
 ) -> StateRecord {
     let key = Key {
         audit: deed.at_ms,
@@ -68,18 +73,27 @@ pub fn record<'a>(
         task,
         part: None,
     };
+    let (mut positions, mut gaps) = (vec![], vec![]);
+    for change in changes {
+        let TopicPartition { topic, partition } = &change.partition;
+        positions.push(Position {
+            topic,
+            partition: *partition,
+            before: change.before.as_ref(),
+            after: &change.after,
+        });
+        gaps.extend(change.declared.iter().map(|gap| GapOf {
+            topic,
+            partition: *partition,
+            gap,
+        }));
+    }
     let value = Value {
         action: deed.action,
         by: deed.by,
         at_ms: deed.at_ms,
-        positions: positions
-            .map(|(tp, before, after)| Position {
-                topic: &tp.topic,
-                partition: tp.partition,
-                before,
-                after,
-            })
-            .collect(),
+        positions,
+        gaps,
     };
     state_record(&key, &value)
 }

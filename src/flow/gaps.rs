@@ -136,6 +136,11 @@ impl Gaps {
         &self.newest
     }
 
+    /// Those before.
+    pub fn older(&self) -> Sum {
+        self.older
+    }
+
     /// All that were ever declared.
     pub fn total(&self) -> Sum {
         let mut sum = self.older;

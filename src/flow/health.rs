@@ -132,6 +132,13 @@ impl Health {
         }
     }
 
+    /// Stored progress was read anew: what waited for the operator may have been decided about.
+    pub fn decide_again(&mut self, now: Instant) {
+        for held in self.held.values_mut() {
+            held.next_try.get_or_insert(now);
+        }
+    }
+
     /// Tells what target topics take now: what waits for another answer is tried at once when it changes.
     pub fn accepts<'a>(&mut self, now: Instant, accepts: impl Fn(&TopicPartition) -> Option<&'a str>) {
         for (tp, held) in &mut self.held {

@@ -191,6 +191,8 @@ impl Ledger {
             _ => self.error(&e),
         });
         match self.producer.take_state_error() {
+            // Whoever was fenced loses what it had sent, too.
+            Some(_) if committed.as_ref().is_err_and(|e| e.code == Code::TargetFenced) => committed,
             Some(err) => Err(Error::new(
                 state_code(code(Side::Target, err)),
                 format!("state record: {err}"),

@@ -50,6 +50,12 @@ const HOUSEKEEPING: Duration = Duration::from_millis(50);
 const PUBLISH: Duration = Duration::from_millis(500);
 /// After a question to the clusters has failed as a whole, it is asked again this much later.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a task with halted partitions looks whether an operator has decided about something.
+const DECISIONS: Duration = Duration::from_secs(1);
+/// … and how often where that cannot be told, which takes all the time that an answer may take.
+const DECISIONS_UNKNOWN: Duration = Duration::from_secs(5);
+/// How long an answer about the audit trail may take.
+const TRAIL_TIMEOUT: Duration = Duration::from_millis(500);
 /// An error of the source that the client retries is shown when a partition has given nothing for so long.
 const STALLED: Duration = Duration::from_secs(5);
 /// As many sessions in a row that failed without an explanation make the next one look for who is to blame.
@@ -84,6 +90,10 @@ pub(super) struct Session<'a> {
     housekept: Option<Instant>,
     /// The clusters could not be asked; not before this again.
     ask_at: Option<Instant>,
+    /// While partitions are halted: the end of the audit trail.
+    trail: Option<i64>,
+    /// It is not asked for before this.
+    look_at: Option<Instant>,
 }
 
 struct Assigned {
@@ -132,6 +142,7 @@ impl<'a> Session<'a> {
         let Some((engine, slot)) = own_slot(task, engine)? else {
             return Ok(None);
         };
+        task.health.decide_again(Instant::now());
         slot.birth.fits(view.tasks, &view.source_cluster_id)?;
         info!(
             partitions = slot.progress.len(),
@@ -175,6 +186,8 @@ impl<'a> Session<'a> {
             published: None,
             housekept: None,
             ask_at: None,
+            trail: None,
+            look_at: None,
             task,
         }))
     }
@@ -625,6 +638,7 @@ impl<'a> Session<'a> {
         } else if !self.task.health.is_empty() || self.ask_at.is_some() {
             self.adopt_again(now)?;
         }
+        self.heed_decisions(now)?;
         // Tried again is not recovered: until it is, it is shown as it was and its pauses go on growing.
         let (ids, partitions, state) = (&self.ids, &self.partitions, &self.state);
         let well = self.task.health.recovered(|tp| {
@@ -645,6 +659,49 @@ impl<'a> Session<'a> {
             self.publish(now);
         }
         Ok(())
+    }
+
+    /// An operator decides about halted partitions by a command that fences this task, which finds out by its next
+    /// commit only, and where nothing is copied there is none. But whoever decides tells the audit trail: when that has
+    /// grown, and before it can be known whether it has, a commit tells whether the task is still ours.
+    fn heed_decisions(&mut self, now: Instant) -> Result<()> {
+        let halted = |held: &Held| held.error.code.page().remedy == Remedy::HaltPartition;
+        let mut all = self.task.health.all();
+        let waits = all.find(|(tp, held)| halted(held) && self.slot.progress.contains_key(*tp));
+        let Some(tp) = waits.map(|(tp, _)| tp.clone()) else {
+            self.trail = None;
+            return Ok(());
+        };
+        drop(all);
+        if self.look_at.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        self.look_at = Some(now + DECISIONS);
+        match self.trail_end() {
+            Ok(end) if self.trail.replace(end) == Some(end) => {}
+            Ok(_) => {
+                self.unstored.insert(tp);
+                if !self.open {
+                    self.commit()?;
+                }
+            }
+            Err(error) => {
+                debug!(%error, "whether an operator has decided is not known");
+                self.look_at = Some(now + DECISIONS_UNKNOWN);
+            }
+        }
+        Ok(())
+    }
+
+    fn trail_end(&self) -> Result<i64> {
+        let (admin, spec) = (&self.task.flow.target_admin, &self.task.flow.spec);
+        if self.trail.is_none() {
+            // The end of a topic that is not there is asked for in vain until the time is up.
+            state_topics::ensure_audit(admin, spec)?;
+        }
+        let trail = TopicPartition::new(spec.id.failover_topic(), 0);
+        let asked = admin.list_offsets(&[(trail.clone(), OffsetSpec::Latest)], false, TRAIL_TIMEOUT)?;
+        offset(&asked, &trail)
     }
 
     /// Stops partitions that are not in the view any more. Where a topic was made anew the session ends: the clients
@@ -781,7 +838,10 @@ impl<'a> Session<'a> {
             let begun = bounds.as_ref().map_err(Error::clone).and_then(|bounds| {
                 takes_records(bounds, min_in_sync)?;
                 let stored = self.slot.progress.get(tp);
-                Ok((begin_reading(stored, bounds, flow.spec.on_gap)?, bounds))
+                Ok((
+                    begin_reading(stored, bounds, flow.spec.on_gap)?,
+                    bounds,
+                ))
             });
             match begun {
                 Ok((begin, bounds)) if self.task.health.is_tried_alone(tp) => {

@@ -1,10 +1,12 @@
-//! A flow that nobody runs, in the hands of a command: what is stored of it is read, planned upon and written.
+//! A flow in the hands of a command: what is stored of it is read, planned upon and written. Nobody runs it meanwhile, or
+//! the tasks in question are taken from whoever runs them: see [`StoppedFlow::fence`].
 
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::audit::{self, Deed};
+use super::gaps::Gap;
 use super::ledger::{Fence, Ledger, NotFenced, StateRecord};
 use super::mm2_mirror::Mm2Mirror;
 use super::slot::{Slot, progress_record};
@@ -42,6 +44,9 @@ pub struct StoppedFlow<'a> {
     exists: bool,
 }
 
+/// Tasks that are ours, by number.
+pub type Ledgers = BTreeMap<u32, Ledger>;
+
 /// A position that is to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -51,6 +56,8 @@ pub struct Change {
     pub before: Option<StoredProgress>,
     /// What is to be stored.
     pub after: StoredProgress,
+    /// The gaps in it that are new, and that the audit trail is told of.
+    pub declared: Vec<Gap>,
 }
 
 impl<'a> StoppedFlow<'a> {
@@ -113,21 +120,34 @@ impl<'a> StoppedFlow<'a> {
         if !self.exists {
             return Ok((0..self.tasks).map(|_| Slot::default()).collect());
         }
-        let topic = self.spec.id.progress_topic();
-        let read = |task| Slot::read(self.target_connection, &topic, task, TIMEOUT);
         thread::scope(|scope| {
             let reads: Vec<_> = (0..self.tasks)
-                .map(|task| scope.spawn(move || read(task)))
+                .map(|task| scope.spawn(move || self.slot(task)))
                 .collect();
             reads.into_iter().map(joined).collect()
         })
     }
 
-    /// Fences every former owner of every task. Until a daemon starts the flow again, what is stored is ours.
+    /// What is stored of one task of a flow that was created.
+    ///
+    /// # Errors
+    /// As [`StoppedFlow::look`].
+    pub fn slot(&self, task: u32) -> Result<Slot> {
+        Slot::read(
+            self.target_connection,
+            &self.spec.id.progress_topic(),
+            task,
+            TIMEOUT,
+        )
+    }
+
+    /// Fences every former owner of these tasks: what is read of them afterwards is ours to change. A daemon that runs
+    /// one finds that out by its next commit, gives the task up and takes it again a second later; then a commit of ours
+    /// that comes too late is refused.
     ///
     /// # Errors
     /// The target does not answer, or refuses.
-    pub fn fence(&self) -> Result<Vec<Ledger>> {
+    pub fn fence(&self, tasks: impl IntoIterator<Item = u32>) -> Result<Ledgers> {
         let fence = |task| {
             let fenced = |fence| {
                 let mut ledger = Ledger::new(self.spec, fence, self.target_connection, None)?;
@@ -143,14 +163,13 @@ impl<'a> StoppedFlow<'a> {
                 }
             };
             let ledger = fenced(Fence::Own(task))?;
-            let topic = self.spec.id.progress_topic();
-            if self.exists && Slot::read(self.target_connection, &topic, task, TIMEOUT)?.spare {
+            if self.exists && self.slot(task)?.spare {
                 fenced(Fence::Spare(task))?;
             }
-            Ok(ledger)
+            Ok((task, ledger))
         };
         // One after another: a producer belongs to the thread that made it.
-        (0..self.tasks).map(fence).collect()
+        tasks.into_iter().map(fence).collect()
     }
 
     /// The source partitions that the flow copies, with their topics on the target.
@@ -213,12 +232,19 @@ impl<'a> StoppedFlow<'a> {
         task_of(partition, self.tasks)
     }
 
-    /// Stores changes, the tasks one after another, each in one transaction with its line of the audit trail and
-    /// with `more` records of the task; then, where MM2 is to find them, as MM2's positions.
+    /// What the audit trail is to be told of changed partitions besides: their gaps of which it was never told.
+    pub fn untold(&self, task: u32, slot: &Slot, changes: &[Change], at_ms: i64) -> Vec<StateRecord> {
+        let changed = |it: &&(TopicPartition, Gap)| changes.iter().any(|change| change.partition == it.0);
+        let gaps: Vec<_> = slot.untold.iter().filter(changed).cloned().collect();
+        audit::gap_records(&self.spec.id, task, at_ms, &gaps)
+    }
+
+    /// Stores changes, the tasks that are ours one after another, each in one transaction with its line of the audit trail
+    /// and with `more` records of the task; then, where MM2 is to find them, as MM2's positions.
     /// Returns the tasks whose changes are stored, and what stopped the others.
     pub fn store(
         &self,
-        ledgers: &mut [Ledger],
+        ledgers: &mut Ledgers,
         changes: &[Change],
         more: &BTreeMap<u32, Vec<StateRecord>>,
         deed: &Deed<'_>,
@@ -230,18 +256,17 @@ impl<'a> StoppedFlow<'a> {
                 true => Some(Mm2Mirror::find(&self.target, self.spec)?),
                 false => None,
             };
-            for (task, ledger) in (0..).zip(ledgers) {
+            for (&task, ledger) in ledgers {
                 let ours = || changes.iter().filter(|it| self.task_of(&it.partition) == task);
                 let more = more.get(&task).map_or(&[][..], Vec::as_slice);
                 if ours().next().is_none() && more.is_empty() {
                     continue;
                 }
-                let audited = ours().map(|it| (&it.partition, it.before.as_ref(), &it.after));
                 let mut records: Vec<_> = ours()
                     .map(|it| progress_record(&it.partition, &it.after))
                     .collect();
                 records.extend_from_slice(more);
-                records.push(audit::record(&self.spec.id, task, deed, audited));
+                records.push(audit::record(&self.spec.id, task, deed, ours()));
                 ledger.commit(&records, false, TIMEOUT)?;
                 done.push(task);
                 let next = |it: &Change| Source(NextOffset(it.after.next_source_offset));

@@ -13,7 +13,7 @@ use crate::error::{Code, Error};
 use crate::flow::audit::{Deed, login};
 use crate::flow::mm2_mirror::running;
 use crate::flow::now_ms;
-use crate::flow::stopped::{Change, StoppedFlow};
+use crate::flow::stopped::{Change, Ledgers, StoppedFlow};
 use crate::flow::takeover::{
     Overlap, Plan, TakenOver, fence_mm2, plan, read_left, records, wait_for_open_transactions,
 };
@@ -71,7 +71,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
         )));
     }
     let selected = flow.selected().map_err(told)?;
-    let mut ledgers = vec![];
+    let mut ledgers = Ledgers::new();
     if arguments.execute {
         let members = flow.members().map_err(told)?;
         if !members.is_empty() {
@@ -88,7 +88,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
         }
         wait_for_open_transactions(&flow, &selected, &left).map_err(told)?;
         flow.create().map_err(told)?;
-        ledgers = flow.fence().map_err(told)?;
+        ledgers = flow.fence(0..flow.tasks).map_err(told)?;
     }
     let slots = flow.look().map_err(told)?;
     let plan = plan(&flow, &selected, &left, &slots).map_err(told)?;

@@ -1,6 +1,6 @@
 //! `causeway offsets reset`: moves a stopped flow's own position, in the words of `kafka-consumer-groups`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use clap::{ArgGroup, Args};
 use jiff::{Span, SpanRelativeTo, Timestamp, civil::DateTime, tz::TimeZone};
@@ -10,15 +10,14 @@ use super::super::flows::{one, told};
 use super::super::table::{count, table};
 use super::super::{ExitCode, Outcome, Output, OutputFormat, failed, json, print, usage};
 use super::positions::{CLIENT_ID, PATIENCE};
+use super::selection::Selection;
 use crate::config::Config;
 use crate::error::Error;
-use crate::flow::audit::{self, Deed, login};
-use crate::flow::gaps::Gap;
-use crate::flow::ledger::StateRecord;
+use crate::flow::audit::{Deed, login};
 use crate::flow::now_ms;
 use crate::flow::slot::Slot;
 use crate::flow::start::{Bounds, Moved, StoredProgress, begin, reset};
-use crate::flow::stopped::{Change, StoppedFlow};
+use crate::flow::stopped::{Change, Ledgers, StoppedFlow};
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::OffsetSpec;
 use crate::topology::{Delivery, FlowSpec, OnGap};
@@ -32,13 +31,8 @@ pub struct Reset {
     #[arg(long, value_name = "FLOW")]
     flow: Option<String>,
 
-    /// A source topic, or some of its partitions; may be given several times
-    #[arg(long, group = "what", value_name = "TOPIC[:PARTITION,...]", value_parser = selection)]
-    topic: Vec<(String, BTreeSet<i32>)>,
-
-    /// Everything that the flow copies
-    #[arg(long, group = "what")]
-    all_topics: bool,
+    #[command(flatten)]
+    what: Selection,
 
     /// To the oldest record that the source has
     #[arg(long, group = "where")]
@@ -159,26 +153,6 @@ impl Reset {
         };
         format!("offsets reset {place}")
     }
-
-    fn selects(&self, partition: &TopicPartition) -> bool {
-        self.all_topics
-            || self.topic.iter().any(|(topic, partitions)| {
-                *topic == *partition.topic
-                    && (partitions.is_empty() || partitions.contains(&partition.partition))
-            })
-    }
-}
-
-/// `orders`, `orders:0,2`
-fn selection(text: &str) -> Result<(String, BTreeSet<i32>), String> {
-    let Some((topic, partitions)) = text.split_once(':') else {
-        return Ok((text.to_owned(), BTreeSet::new()));
-    };
-    let number = |text: &str| text.parse::<u16>().map(i32::from);
-    let partitions: Result<_, _> = partitions.split(',').map(number).collect();
-    partitions
-        .map(|partitions| (topic.to_owned(), partitions))
-        .map_err(|_| "partitions are numbers, such as orders:0,2".to_owned())
 }
 
 /// As Kafka's tool reads it: without a zone it is UTC.
@@ -205,8 +179,6 @@ fn duration(text: &str) -> Result<jiff::SignedDuration, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Move {
     change: Change,
-    /// What can no longer be copied.
-    declared: Vec<Gap>,
     /// Where copying would go on without the move, and what would be declared then.
     from: i64,
     asked: i64,
@@ -237,8 +209,8 @@ fn plan(
             partition: partition.clone(),
             before: stored.cloned(),
             after: progress,
+            declared,
         },
-        declared,
         from: begin.position,
         asked,
         log_start: bounds.log_start,
@@ -256,7 +228,7 @@ impl Move {
         before
             .as_ref()
             .map_or(self.from != after.next_source_offset, moved)
-            || !self.declared.is_empty()
+            || !self.change.declared.is_empty()
     }
 
     fn effect(&self) -> String {
@@ -268,7 +240,7 @@ impl Move {
                 count((self.from - to) as usize, "offset")
             ));
         }
-        for gap in &self.declared {
+        for gap in &self.change.declared {
             effects.push(format!("gap {gap}"));
         }
         if self.asked != to {
@@ -302,7 +274,7 @@ impl Move {
             "source_log_start": self.log_start,
             "source_end": self.end,
             "copied_again": (self.from - self.change.after.next_source_offset).max(0),
-            "gaps": self.declared,
+            "gaps": self.change.declared,
         })
     }
 }
@@ -312,13 +284,9 @@ impl Move {
 /// # Errors
 /// The flow runs, a partition cannot be moved, or a cluster cannot be asked: nothing is changed then.
 pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()> {
-    let selects = |flow: &FlowSpec| {
-        arguments
-            .topic
-            .iter()
-            .all(|(topic, _)| flow.topics.matches(topic))
-    };
-    let spec = one(flows, arguments.flow.as_deref(), "all that", selects)?;
+    let spec = one(flows, arguments.flow.as_deref(), "all that", |flow| {
+        arguments.what.fits(flow)
+    })?;
     let told = |error: Error| told(spec, error);
     let place = arguments.place(Timestamp::now())?;
     let (source, target) = (
@@ -339,8 +307,8 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         return Err(failed(format_args!("{}\n  hint: {advice}", refused(&members))));
     }
     let mut ledgers = match arguments.execute {
-        true => flow.fence().map_err(told)?,
-        false => vec![],
+        true => flow.fence(0..flow.tasks).map_err(told)?,
+        false => Ledgers::new(),
     };
     let slots = flow.look().map_err(told)?;
     if slots.iter().all(|slot| !slot.born) {
@@ -393,12 +361,9 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         by: &by,
         at_ms,
     };
-    let (done, outcome) = flow.store(
-        &mut ledgers,
-        &changes,
-        &untold(spec, &slots, &changes, at_ms),
-        &deed,
-    );
+    let untold = |(task, slot): (u32, &Slot)| (task, flow.untold(task, slot, &changes, at_ms));
+    let untold = (0..).zip(&slots).map(untold).collect();
+    let (done, outcome) = flow.store(&mut ledgers, &changes, &untold, &deed);
     if let Err(error) = outcome {
         let stored = changes
             .iter()
@@ -411,21 +376,6 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         }));
     }
     show(true)
-}
-
-/// Gaps of the changed partitions that the audit trail was never told of, by task.
-fn untold(
-    spec: &FlowSpec,
-    slots: &[Slot],
-    changes: &[Change],
-    at_ms: i64,
-) -> BTreeMap<u32, Vec<StateRecord>> {
-    let of_task = |(task, slot): (u32, &Slot)| {
-        let changed = |it: &&(TopicPartition, Gap)| changes.iter().any(|change| change.partition == it.0);
-        let gaps: Vec<_> = slot.untold.iter().filter(changed).cloned().collect();
-        (task, audit::gap_records(&spec.id, task, at_ms, &gaps))
-    };
-    (0..).zip(slots).map(of_task).collect()
 }
 
 fn never_ran(spec: &FlowSpec) -> ExitCode {
@@ -445,21 +395,7 @@ fn moves(
 ) -> Outcome<Vec<Move>> {
     let told = |error: Error| told(spec, error);
     let mut wanted = flow.selected().map_err(told)?;
-    wanted.retain(|(partition, _)| arguments.selects(partition));
-    for (topic, partitions) in &arguments.topic {
-        let has = |number: Option<i32>| {
-            let fits = |it: &TopicPartition| {
-                *it.topic == **topic && number.is_none_or(|number| it.partition == number)
-            };
-            wanted.iter().any(|(partition, _)| fits(partition))
-        };
-        if !has(None) {
-            return Err(usage(format_args!("{} does not copy {topic}", spec.id)));
-        }
-        if let Some(number) = partitions.iter().find(|number| !has(Some(**number))) {
-            return Err(usage(format_args!("{topic} has no partition {number}")));
-        }
-    }
+    arguments.what.narrow(spec, &mut wanted)?;
     let bounds = flow.bounds(&wanted).map_err(told)?;
     let asked = match place {
         Where::Asked(spec) => {
@@ -496,7 +432,7 @@ fn moves(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::gaps::Extent;
+    use crate::flow::gaps::{Extent, Gap};
     use crate::kafka::TopicId;
 
     fn planned(next: i64, place: Where, answer: Option<i64>) -> Move {
@@ -559,7 +495,7 @@ mod tests {
             reason: "source_out_of_range".to_owned(),
             extent: Extent::Exact,
         };
-        assert_eq!(it.declared, [gap]);
+        assert_eq!(it.change.declared, [gap]);
         assert!(it.changes());
         assert_eq!(it.change.after.next_source_offset, 10);
     }
@@ -574,12 +510,5 @@ mod tests {
         assert_eq!(seconds("P1DT1H1M1S"), Ok(90_061));
         assert!(seconds("-PT5S").is_err());
         assert!(seconds("5").is_err());
-    }
-
-    #[test]
-    fn partitions_are_named_as_kafkas_tool_names_them() {
-        assert_eq!(selection("orders"), Ok(("orders".to_owned(), BTreeSet::new())));
-        assert_eq!(selection("orders:0,2"), Ok(("orders".to_owned(), [0, 2].into())));
-        assert!(selection("orders:x").is_err());
     }
 }
