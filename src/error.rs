@@ -244,19 +244,19 @@ impl Code {
                 "S301",
                 "source_out_of_range",
                 HaltPartition,
-                "retention removed records before they were copied; to declare the gap and go on, either set `on_gap: continue` or give `causeway offsets gaps --accept`",
+                "retention removed records before they were copied; to declare the gap and go on, either set `on_gap: continue` for the topic or give `causeway offsets gaps --accept`",
             ),
             Code::SourceTruncated => (
                 "S302",
                 "source_truncated",
                 HaltPartition,
-                "the source lost records that were already copied (unclean leader election); compare both sides, then either set `on_gap: continue` or give `causeway offsets gaps --accept`",
+                "the source lost records that were already copied (unclean leader election); compare both sides, then either set `on_gap: continue` for the topic or give `causeway offsets gaps --accept`",
             ),
             Code::SourceRecreated => (
                 "S303",
                 "source_recreated",
                 HaltPartition,
-                "the source topic was deleted and created again; to copy the new one behind what is there, either set `on_gap: continue` or give `causeway offsets gaps --accept`; or copy it under another topology name",
+                "the source topic was deleted and created again; to copy the new one behind what is there, either set `on_gap: continue` for the topic or give `causeway offsets gaps --accept`; or copy it under another topology name",
             ),
             Code::SourceCorrupt => (
                 "S401",
@@ -340,7 +340,7 @@ impl Code {
                 "T304",
                 "target_lost_records",
                 HaltPartition,
-                "the target topic was deleted or lost records that had been copied; compare both sides, then, to go on without them, either set `on_gap: continue` or give `causeway offsets gaps --accept`",
+                "the target topic was deleted or lost records that had been copied; compare both sides, then, to go on without them, either set `on_gap: continue` for the topic or give `causeway offsets gaps --accept`",
             ),
             Code::TargetFenced => (
                 "T401",

@@ -152,7 +152,7 @@ pub struct FlowSpec {
     /// Where a new flow begins.
     pub start_from: StartFrom,
     /// What a lost range does to its partition.
-    pub on_gap: OnGap,
+    pub on_gap: GapPolicy,
     /// Slots of the flow, fixed when it is created; 1 to 1,000.
     pub tasks: u32,
     /// Codec of the batches written to the target. Default lz4.
@@ -209,6 +209,25 @@ pub enum OnGap {
     Halt,
     /// The gap is declared and the partition goes on behind it.
     Continue,
+}
+
+/// `on_gap:` by topic.
+#[derive(Clone, Debug)]
+pub struct GapPolicy {
+    /// What most topics do.
+    pub default: OnGap,
+    /// Source topics that do the other, as written and compiled.
+    pub others: Vec<(String, regex::Regex)>,
+}
+
+impl GapPolicy {
+    /// What partitions of a source topic do.
+    pub fn of(&self, topic: &str) -> OnGap {
+        match self.others.iter().any(|(_, pattern)| pattern.is_match(topic)) {
+            true => self.default.other(),
+            false => self.default,
+        }
+    }
 }
 
 /// `compression:` (librdkafka's `compression.type`)
@@ -348,6 +367,15 @@ macro_rules! words {
 words!(ReplicationPolicy { Default = "default", Identity = "identity" });
 words!(Provenance { None = "none", Header = "header" });
 words!(Delivery { ExactlyOnce = "exactly_once", AtLeastOnce = "at_least_once" });
+impl OnGap {
+    fn other(self) -> Self {
+        match self {
+            Self::Halt => Self::Continue,
+            Self::Continue => Self::Halt,
+        }
+    }
+}
+
 words!(OnGap { Halt = "halt", Continue = "continue" });
 words!(Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" });
 words!(SyncMode { Apply = "apply", Report = "report" });

@@ -12,8 +12,8 @@ use causeway::kafka::ClusterAlias;
 use causeway::kafka::admin::Admin;
 use causeway::replication_policy::{HeartbeatTopics, ReplicationPolicy, Selection};
 use causeway::topology::{
-    Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, HeartbeatSpec, MirrorMakerSpec, OffsetSyncSpec,
-    OnGap, Provenance, StartFrom, SyncMode, Throttle,
+    Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, GapPolicy, HeartbeatSpec, MirrorMakerSpec,
+    OffsetSyncSpec, OnGap, Provenance, StartFrom, SyncMode, Throttle,
 };
 use regex::Regex;
 
@@ -40,7 +40,10 @@ fn flow(prefix: &str, mode: SyncMode) -> FlowSpec {
         provenance: Provenance::None,
         delivery: Delivery::ExactlyOnce,
         start_from: StartFrom::Earliest,
-        on_gap: OnGap::Halt,
+        on_gap: GapPolicy {
+            default: OnGap::Halt,
+            others: vec![],
+        },
         tasks: 1,
         compression: Compression::Lz4,
         commit_interval: Duration::from_millis(500),

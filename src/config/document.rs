@@ -111,6 +111,11 @@ fn write_table(
                     _ => "…",
                 };
                 let _ = writeln!(text, "{margin}{}: {value}", key.name);
+                if let Kind::WordOr(_, inner) = kind {
+                    let margin = format!("{margin}# ");
+                    let _ = writeln!(text, "{margin}or\n{margin}{}:", key.name);
+                    write_table(text, inner, &format!("{margin}  "), above);
+                }
             }
         }
     }
@@ -220,6 +225,11 @@ fn of_kind(kind: &Kind) -> Value {
         Kind::Duration { .. } => or_variable(json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h)$" })),
         Kind::Boolean => or_variable(json!({ "type": "boolean" })),
         Kind::OneOf(words) => or_variable(json!({ "enum": words })),
+        Kind::WordOr(words, table) => {
+            let mut keys = object(table);
+            keys["type"] = "object".into();
+            json!({ "anyOf": [{ "enum": words }, keys, variable()] })
+        }
         Kind::Time(words) => json!({ "anyOf": [
             { "enum": words },
             { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+$" },

@@ -311,7 +311,9 @@ impl Reader<'_> {
     fn of_kind(&mut self, node: &Node, key_at: At, what: &str, kind: &Kind) -> Data {
         match (&node.kind, kind) {
             (Yaml::Unusable, _) => Data::Invalid,
-            (Yaml::Map(entries), Kind::Table(table)) => Data::Section(self.section(key_at, entries, table)),
+            (Yaml::Map(entries), Kind::Table(table) | Kind::WordOr(_, table)) => {
+                Data::Section(self.section(key_at, entries, table))
+            }
             (Yaml::Null, Kind::Table(table)) => Data::Section(Section::empty(table, key_at)),
             (Yaml::Map(entries), Kind::Each { key, value, .. }) => {
                 Data::Entries(self.entries(entries, key, value))
@@ -547,7 +549,7 @@ fn scalar(kind: &Kind, text: &str) -> Result<Data, Expected> {
             "false" => Ok(Data::Boolean(false)),
             _ => Err(expected(None)),
         },
-        Kind::OneOf(words) => match words.contains(&text) {
+        Kind::OneOf(words) | Kind::WordOr(words, _) => match words.contains(&text) {
             true => Ok(Data::Text(text.to_owned())),
             false => {
                 let near = super::problem::closest(text, words);
@@ -599,6 +601,7 @@ pub fn describe(kind: &Kind) -> String {
         ),
         Kind::Boolean => "true or false".into(),
         Kind::OneOf(words) => format!("one of {}", words.join(", ")),
+        Kind::WordOr(words, _) => format!("one of {}, or keys and values", words.join(", ")),
         Kind::Time(words) => format!("{} or a time like 2026-01-31T12:00:00Z", words.join(", ")),
         Kind::Address => "an address and port".into(),
         Kind::Servers => "host:port, separated by commas".into(),

@@ -51,6 +51,8 @@ pub enum Kind {
     },
     Boolean,
     OneOf(&'static [&'static str]),
+    /// One of these words, or keys that say more.
+    WordOr(&'static [&'static str], &'static [Key]),
     /// One of these words or an RFC 3339 time.
     Time(&'static [&'static str]),
     /// `host:port` with a numeric host.
@@ -375,9 +377,9 @@ pub static REPLICATION: &[Key] = &[
     ),
     key(
         "on_gap",
-        OneOf(&["halt", "continue"]),
+        WordOr(ON_GAP_WORDS, ON_GAP),
         Default("halt"),
-        "What a partition does when source records were lost before they were copied. Both declare the gap.",
+        "What a partition does when records were lost at the source before they were copied, or at the target after. halt: it waits for you, see causeway offsets gaps. continue: it declares the gap and goes on. May differ by topic.",
     ),
     key(
         "tasks",
@@ -530,6 +532,29 @@ static HEARTBEATS: &[Key] = &[
         Boolean,
         Default("false"),
         "Heartbeats are also written to the source and watched until they arrive: the only thing ever written there.",
+    ),
+];
+
+const ON_GAP_WORDS: &[&str] = &["halt", "continue"];
+
+static ON_GAP: &[Key] = &[
+    key(
+        "default",
+        OneOf(ON_GAP_WORDS),
+        Default("halt"),
+        "What the topics do that are not listed here.",
+    ),
+    key(
+        "halt",
+        List(&Pattern),
+        Optional,
+        "Source topics that halt, where the default is continue.",
+    ),
+    key(
+        "continue",
+        List(&Pattern),
+        Optional,
+        "Source topics that continue, where the default is halt.",
     ),
 ];
 

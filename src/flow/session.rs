@@ -839,7 +839,7 @@ impl<'a> Session<'a> {
                 takes_records(bounds, min_in_sync)?;
                 let stored = self.slot.progress.get(tp);
                 Ok((
-                    begin_reading(stored, bounds, flow.spec.on_gap)?,
+                    begin_reading(stored, bounds, flow.spec.on_gap.of(&tp.topic))?,
                     bounds,
                 ))
             });

@@ -104,7 +104,7 @@ fn take_over(
             None => nothing(&bounds),
         }
     };
-    let begin = begin(Some(&known), &bounds, spec.on_gap)?;
+    let begin = begin(Some(&known), &bounds, spec.on_gap.of(&partition.topic))?;
     let progress = begin.start(Some(&known), &bounds, Delivery::ExactlyOnce).progress;
     let generation = progress.map.map_or(0, |map| map.number);
     let mut segments = segments(generation, copied, &syncs, next);

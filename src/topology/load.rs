@@ -400,6 +400,7 @@ impl Builder<'_> {
             id,
             aliases: self.aliases.clone(),
             topics: self.topics(settings),
+            on_gap: self.on_gap(settings),
             replication_policy: word(
                 settings,
                 "replication_policy",
@@ -413,7 +414,6 @@ impl Builder<'_> {
                 Some(Data::Text(word)) if word == "latest" => StartFrom::Latest,
                 _ => StartFrom::Earliest,
             },
-            on_gap: word(settings, "on_gap", OnGap::from_word, OnGap::Halt),
             tasks: narrow(settings.number("tasks")).unwrap_or(1),
             compression: word(settings, "compression", Compression::from_word, Compression::Lz4),
             commit_interval: settings.duration("commit_interval").unwrap_or_default(),
@@ -523,6 +523,42 @@ impl Builder<'_> {
             }
         }
         selection
+    }
+
+    /// `on_gap:`, a word or with exceptions by topic.
+    fn on_gap(&mut self, settings: &Section) -> GapPolicy {
+        let Some(section) = settings.section("on_gap") else {
+            return GapPolicy {
+                default: word(settings, "on_gap", OnGap::from_word, OnGap::Halt),
+                others: vec![],
+            };
+        };
+        let default = word(section, "default", OnGap::from_word, OnGap::Halt);
+        let other = default.other();
+        if section.get(default.as_str()).is_some() {
+            self.problems
+                .add(
+                    section.place(default.as_str()),
+                    format!("`{default}` lists exceptions from `default: {default}`"),
+                )
+                .hint = Some(format!(
+                "list under `{other}` the topics that do otherwise, or write `default: {other}`"
+            ));
+        }
+        let others = Selection {
+            include: patterns(section, other.as_str()),
+            exclude: vec![],
+        };
+        let filters = Filters::new(&others, Names::Topics);
+        let each = filters.iter().flat_map(Filters::never_each);
+        for (item, why) in section.list(other.as_str()).iter().zip(each) {
+            if let (Data::Pattern(text, _), Some(why)) = (&item.data, why) {
+                self.problems
+                    .note(item.at, format!("`{text}` is no topic's: {why}"));
+            }
+        }
+        let others = others.include;
+        GapPolicy { default, others }
     }
 
     /// Settings that were written and do nothing because of others.

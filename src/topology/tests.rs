@@ -230,7 +230,9 @@ fn files_that_cannot_be_read_are_problems_too() {
 fn every_word_of_the_table_stands_for_a_value_of_its_own() {
     use crate::config::schema::{Kind, REPLICATION};
     fn distinct<T: PartialEq + fmt::Display>(key: &str, from_word: fn(&str) -> Option<T>) {
-        let Some(Kind::OneOf(words)) = REPLICATION.iter().find(|k| k.name == key).map(|k| &k.kind) else {
+        let Some(Kind::OneOf(words) | Kind::WordOr(words, _)) =
+            REPLICATION.iter().find(|k| k.name == key).map(|k| &k.kind)
+        else {
             panic!("{key} is no choice");
         };
         for word in *words {
@@ -277,7 +279,7 @@ flows:
         (Provenance::Header, Delivery::AtLeastOnce)
     );
     assert_eq!(
-        (flow.start_from, flow.on_gap),
+        (flow.start_from, flow.on_gap.of("any")),
         (StartFrom::Timestamp(1500), OnGap::Continue)
     );
     assert_eq!((flow.tasks, flow.compression), (7, Compression::None));
@@ -331,4 +333,76 @@ fn one_flow_between_two_clusters_carries_the_heartbeats() {
         carriers(&[off, "", on_source]),
         [(false, Elsewhere), (false, Elsewhere), (true, Always)]
     );
+}
+
+fn on_gap(written: &str) -> std::result::Result<GapPolicy, String> {
+    let text = format!(
+        "name: n\npattern: active-standby\nactive: seoul\nstandby: busan\nreplication:\n  topics: {{ include: ['.*'] }}\n  on_gap: {written}\n"
+    );
+    topologies(CLUSTERS, &[&text]).map(|loaded| loaded[0].flows[0].on_gap.clone())
+}
+
+#[test]
+fn what_a_gap_does_may_differ_by_topic() {
+    let does = |written, topic| on_gap(written).unwrap().of(topic);
+    for (written, orders, clicks) in [
+        ("continue", OnGap::Continue, OnGap::Continue),
+        ("{}", OnGap::Halt, OnGap::Halt),
+        ("{ continue: ['clicks-.*'] }", OnGap::Halt, OnGap::Continue),
+        (
+            "{ default: halt, continue: ['clicks-.*'] }",
+            OnGap::Halt,
+            OnGap::Continue,
+        ),
+        (
+            "{ default: continue, halt: [orders] }",
+            OnGap::Halt,
+            OnGap::Continue,
+        ),
+    ] {
+        assert_eq!(
+            (does(written, "orders"), does(written, "clicks-eu")),
+            (orders, clicks),
+            "{written}"
+        );
+    }
+    // Whole names, as everywhere.
+    assert_eq!(does("{ continue: ['clicks-.*'] }", "my-clicks-eu"), OnGap::Halt);
+}
+
+#[test]
+fn every_mistake_in_on_gap_is_told_where_it_stands() {
+    for (written, at, what) in [
+        (
+            "ignore",
+            ":7:11",
+            "`on_gap` must be one of halt, continue, or keys and values, not `ignore`",
+        ),
+        (
+            "[halt]",
+            ":7:11",
+            "`on_gap` must be one of halt, continue, or keys and values, not a list",
+        ),
+        (
+            "{ default: ignore }",
+            ":7:22",
+            "`default` must be one of halt, continue",
+        ),
+        ("{ contine: [a] }", ":7:13", "unknown key `contine`"),
+        ("{ continue: a }", ":7:23", "`continue` must be a list"),
+        ("{ continue: ['('] }", ":7:24", "an item of `continue`"),
+        (
+            "{ default: continue, continue: [a] }",
+            ":7:32",
+            "`continue` lists exceptions from `default: continue`",
+        ),
+        (
+            "{ halt: [a] }",
+            ":7:13",
+            "`halt` lists exceptions from `default: halt`",
+        ),
+    ] {
+        let told = on_gap(written).unwrap_err();
+        assert!(told.contains(at) && told.contains(what), "{written}: {told}");
+    }
 }

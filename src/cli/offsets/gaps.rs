@@ -289,14 +289,14 @@ fn examine(
     if wanted.is_empty() {
         return Ok((waiting, errors));
     }
-    let FlowSpec { on_gap, delivery, .. } = flow.spec;
+    let FlowSpec { on_gap, delivery, .. } = &flow.spec;
     for (partition, bounds) in flow.bounds(&wanted)? {
         match bounds {
             Ok(bounds) => waiting.extend(Waiting::find(
                 &partition,
                 &slot.progress[&partition],
                 &bounds,
-                *on_gap,
+                on_gap.of(&partition.topic),
                 *delivery,
             )),
             Err(error) => errors.push(Error::new(error.code, format!("{partition}: {}", error.detail))),

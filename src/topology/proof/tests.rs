@@ -39,7 +39,10 @@ fn flow(
         provenance: Provenance::None,
         delivery: Delivery::ExactlyOnce,
         start_from: StartFrom::Earliest,
-        on_gap: OnGap::Halt,
+        on_gap: GapPolicy {
+            default: OnGap::Halt,
+            others: vec![],
+        },
         tasks: 1,
         compression: Compression::Lz4,
         commit_interval: Duration::from_millis(500),
