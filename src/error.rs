@@ -87,6 +87,8 @@ pub enum Code {
     Mm2Running,
     /// The progress we stored cannot be read.
     ProgressUnreadable,
+    /// Stored progress ends in a transaction that is open and not ours: what was committed last cannot be read.
+    ProgressHidden,
     /// The process that administers groups ended, or did not answer, during a call.
     GroupProcessEnded,
     /// The system refuses another thread.
@@ -178,6 +180,7 @@ impl Code {
         Code::SameCluster,
         Code::Mm2Running,
         Code::ProgressUnreadable,
+        Code::ProgressHidden,
         Code::GroupProcessEnded,
         Code::NoThread,
         Code::TasksUnassigned,
@@ -407,6 +410,12 @@ impl Code {
                 "progress_unreadable",
                 Retry,
                 "the progress topic holds a record this version cannot read; look at it with kcat",
+            ),
+            Code::ProgressHidden => (
+                "L302",
+                "progress_hidden",
+                Retry,
+                "somebody else's transaction is open on the flow's progress topic, and what was committed behind it cannot be read: find out whose it is and end it, or, if it hangs, run the command that the detail ends with (kafka-transactions.sh find-hanging lists such transactions)",
             ),
             Code::GroupProcessEnded => (
                 "L401",

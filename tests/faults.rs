@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
 
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::kafka::classpath;
 use crate::harness::load::{self, Load};
 use crate::harness::oracle::{self, Isolation};
 use crate::harness::{Cluster, Pair, Random, pair, unique, wait_until};
@@ -489,4 +492,64 @@ fn a_daemon_without_tasks_stands_by_and_is_ready() {
     load.stop();
     wait_until_copied(standby, source, &topic, SOON);
     assert_same_digest(source, target, &topic);
+}
+
+/// Behind the transaction's first record nobody can read what was committed: what can be read looks like all there is.
+#[test]
+fn progress_behind_a_strangers_open_transaction_is_not_taken_for_all_there_is_until_the_advice_has_ended_it()
+{
+    let Pair { source, target } = pair();
+    let topic = unique("hidden");
+    source.create_topic(&topic, 1, &[]);
+    let fill = || load::fill(&source.bootstrap(), &topic, 1, 100, 10, "none");
+    fill();
+    let mut daemon = daemon(topology(&topic, &[&topic], "  tasks: 1\n"));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    let stranger: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", target.bootstrap())
+        .set("transactional.id", unique("stranger"))
+        .set("transaction.timeout.ms", "600000")
+        .create()
+        .expect("these settings are right");
+    stranger.init_transactions(SOON).expect("the target lets it");
+    stranger.begin_transaction().expect("it may begin");
+    let progress = format!("causeway.{topic}.seoul.progress.internal");
+    let record = BaseRecord::to(&progress)
+        .partition(0)
+        .key("stranger")
+        .payload("x");
+    stranger
+        .send(record)
+        .map_err(|(e, _)| e)
+        .expect("the queue has room");
+    stranger.flush(SOON).expect("the target takes it");
+    fill();
+    wait_until_copied(&daemon, source, &topic, SOON);
+    daemon.kill9();
+    daemon.restart();
+    let mut said = String::new();
+    daemon.wait_for("it says that progress is hidden", SOON, |status| {
+        let reason = status["flows"][0]["tasks"][0]["reason"]
+            .as_str()
+            .unwrap_or_default();
+        reason.clone_into(&mut said);
+        said.contains("L302 progress_hidden")
+    });
+    let end = oracle::end_offsets(&target.bootstrap(), &topic, Isolation::ReadUncommitted);
+    let command = said
+        .split("kafka-transactions.sh ")
+        .nth(1)
+        .expect("the command is named");
+    let command: Vec<&str> = command.split(';').next().unwrap_or_default().split(' ').collect();
+    let mut tool = std::process::Command::new("java");
+    tool.args(["-cp", &classpath(), "org.apache.kafka.tools.TransactionsCommand"]);
+    let ran = tool.args(&command).output().expect("java starts");
+    assert!(ran.status.success(), "{command:?}: {ran:?}");
+    fill();
+    wait_until_copied(&daemon, source, &topic, SOON);
+    assert_eq!(
+        assert_same(source, target, &topic, &topic),
+        300,
+        "before the advice {end:?}"
+    );
 }

@@ -1110,7 +1110,7 @@ fn own_slot(
 ) -> Result<Option<(RecordEngine, Slot)>> {
     let (flow, number) = (task.flow.clone(), task.task);
     let topic = flow.spec.id.progress_topic();
-    let read = || Slot::read(&flow.target, &topic, number, READ_TIMEOUT);
+    let read = || Slot::read_fenced(&flow.target_admin, &flow.target, &topic, number, READ_TIMEOUT);
     let mut own = engine(Fence::Own(number))?;
     loop {
         let patience = if task.left_open { HELD_UP } else { FENCE_TIMEOUT };
@@ -1144,14 +1144,15 @@ fn own_slot(
             Err(NotFenced::Waiting(_)) => {}
             Err(NotFenced::HeldUp(error)) => {
                 warn!(%error, "an aborted transaction cannot end; the task goes on by its spare transactional id");
-                return Ok(Some((spare, read()?)));
+                return Ok(Some((spare, read()?.whole()?)));
             }
         }
     }
     task.left_open = false;
+    // That the spare is in use was committed before anything else of it, so an open transaction of it hides that not.
     let slot = read()?;
     if !slot.spare {
-        return Ok(Some((own, slot)));
+        return Ok(Some((own, slot.whole()?)));
     }
     let mut spare = engine(Fence::Spare(number))?;
     loop {
@@ -1167,7 +1168,7 @@ fn own_slot(
         }
     }
     own.commit(&[spare_record(number, false)], false, COMMIT_TIMEOUT)?;
-    Ok(Some((own, read()?)))
+    Ok(Some((own, read()?.whole()?)))
 }
 
 fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {

@@ -1,18 +1,21 @@
 //! The stored state of one task: its partition of the progress topic, read to its end before the task runs.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
+use super::bounds::offset;
 use super::gaps::Gap;
 use super::ledger::{StateRecord, StateTopic};
 use super::start::StoredProgress;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::TopicPartition;
+use crate::kafka::admin::{Admin, OffsetSpec};
 use crate::kafka::client::ClusterConnection;
-use crate::kafka::reader::{Stretch, read_to_end};
+use crate::kafka::reader::{Stretch, read_to_end, read_up_to};
 use crate::offset_map::{Segment, encode_key};
 
 /// What a task finds when it takes its slot over.
@@ -28,7 +31,12 @@ pub struct Slot {
     pub progress: HashMap<TopicPartition, StoredProgress>,
     /// Gaps of which the version that stored them told the audit trail nothing. `progress` may list them no longer.
     pub untold: Vec<(TopicPartition, Gap)>,
+    /// A transaction is open behind which there is more: see [`Slot::whole`].
+    pub hidden: Option<Error>,
 }
+
+/// How long a transaction that was aborted by fencing may take to end in the topic.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// What a flow was when a slot of it was owned for the first time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,8 +155,8 @@ fn record(key: &Key, value: &impl Serialize) -> StateRecord {
 }
 
 impl Slot {
-    /// Reads partition `slot` of the progress topic from its beginning to its end, committed records only.
-    /// The task's transactional id must have been fenced before, so that nothing is still on its way.
+    /// Reads partition `slot` of the progress topic from its beginning to its end, committed records only: of a task that
+    /// is not ours, for looking only.
     ///
     /// # Errors
     /// When the target does not answer in time, or a record cannot be understood.
@@ -160,14 +168,81 @@ impl Slot {
             uncommitted: false,
         };
         read_to_end(target, Side::Target, &stretch, timeout, |message| {
-            read.apply(message.key(), message.payload()).map_err(|why| {
-                let at = format!("{topic} partition {slot} offset {}", message.offset());
-                Error::new(Code::ProgressUnreadable, format!("{at}: {why}"))
-            })?;
+            read.take_in(topic, slot, message.offset(), message.key(), message.payload())?;
             Ok(true)
         })?;
         read.shorten();
         Ok(read)
+    }
+
+    /// As [`Slot::read`], of a task that was fenced, so that nothing is still on its way: up to the end that the target
+    /// tells, which a leader does not do before it knows all that was committed (KIP-207), while a fetch of a new leader
+    /// may end before it.
+    ///
+    /// # Errors
+    /// When the target does not answer in time, or a record cannot be understood.
+    pub fn read_fenced(
+        admin: &Admin,
+        target: &ClusterConnection,
+        topic: &str,
+        slot: u32,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let tp = TopicPartition::new(topic, slot as i32);
+        let ask = |spec, committed| {
+            let asked = admin.list_offsets(&[(tp.clone(), spec)], committed, timeout)?;
+            offset(&asked, &tp)
+        };
+        let deadline = Instant::now() + SETTLING;
+        let (end, hidden) = loop {
+            let (all, visible) = (ask(OffsetSpec::Latest, false)?, ask(OffsetSpec::Latest, true)?);
+            if all <= visible {
+                break (visible, None);
+            }
+            if deadline <= Instant::now() {
+                let servers = &target.bootstrap_servers;
+                let detail = format!(
+                    "{topic} partition {slot} ends at {all} and can be read up to {visible}: kafka-transactions.sh --bootstrap-server {servers} abort --topic {topic} --partition {slot} --start-offset {visible}"
+                );
+                break (visible, Some(Error::new(Code::ProgressHidden, detail)));
+            }
+            thread::sleep(Duration::from_millis(50));
+        };
+        let mut read = Self {
+            hidden,
+            ..Self::default()
+        };
+        let stretch = (ask(OffsetSpec::Earliest, false)?, end);
+        read_up_to(target, Side::Target, &tp, stretch, timeout, |message| {
+            read.take_in(topic, slot, message.offset(), message.key(), message.payload())
+        })?;
+        read.shorten();
+        Ok(read)
+    }
+
+    /// What was read, if that is all: every transactional id of the task has been fenced.
+    ///
+    /// # Errors
+    /// A transaction of somebody else's hides what was committed last.
+    pub fn whole(self) -> Result<Self> {
+        match self.hidden {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        topic: &str,
+        slot: u32,
+        offset: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        self.apply(key, value).map_err(|why| {
+            let at = format!("{topic} partition {slot} offset {offset}");
+            Error::new(Code::ProgressUnreadable, format!("{at}: {why}"))
+        })
     }
 
     fn shorten(&mut self) {

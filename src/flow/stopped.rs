@@ -117,28 +117,46 @@ impl<'a> StoppedFlow<'a> {
     /// # Errors
     /// The target does not answer, or a record cannot be understood.
     pub fn look(&self) -> Result<Vec<Slot>> {
+        let topic = self.spec.id.progress_topic();
+        self.each(|task| Slot::read(self.target_connection, &topic, task, TIMEOUT))
+    }
+
+    /// What is stored, by task, when all of them were fenced.
+    ///
+    /// # Errors
+    /// As [`StoppedFlow::look`], or not all that is stored can be seen.
+    pub fn read(&self) -> Result<Vec<Slot>> {
+        self.each(|task| self.slot(task))
+    }
+
+    fn each(&self, read: impl Fn(u32) -> Result<Slot> + Sync) -> Result<Vec<Slot>> {
         if !self.exists {
             return Ok((0..self.tasks).map(|_| Slot::default()).collect());
         }
         thread::scope(|scope| {
             let reads: Vec<_> = (0..self.tasks)
-                .map(|task| scope.spawn(move || self.slot(task)))
+                .map(|task| {
+                    scope.spawn({
+                        let read = &read;
+                        move || read(task)
+                    })
+                })
                 .collect();
             reads.into_iter().map(joined).collect()
         })
     }
 
-    /// What is stored of one task of a flow that was created.
+    /// What is stored of one task that was fenced, of a flow that was created.
     ///
     /// # Errors
-    /// As [`StoppedFlow::look`].
+    /// As [`StoppedFlow::read`].
     pub fn slot(&self, task: u32) -> Result<Slot> {
-        Slot::read(
-            self.target_connection,
-            &self.spec.id.progress_topic(),
-            task,
-            TIMEOUT,
-        )
+        self.read_fenced(task)?.whole()
+    }
+
+    fn read_fenced(&self, task: u32) -> Result<Slot> {
+        let topic = self.spec.id.progress_topic();
+        Slot::read_fenced(&self.target, self.target_connection, &topic, task, TIMEOUT)
     }
 
     /// Fences every former owner of these tasks: what is read of them afterwards is ours to change. A daemon that runs
@@ -163,7 +181,7 @@ impl<'a> StoppedFlow<'a> {
                 }
             };
             let ledger = fenced(Fence::Own(task))?;
-            if self.exists && self.slot(task)?.spare {
+            if self.exists && self.read_fenced(task)?.spare {
                 fenced(Fence::Spare(task))?;
             }
             Ok((task, ledger))

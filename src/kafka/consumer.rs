@@ -3,7 +3,7 @@
 //! The safe crate hands out one message per poll, with an allocation and two clock reads each; a task takes
 //! a thousand at a time through `rd_kafka_consume_batch_queue` and moves each message on to the producer.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
@@ -354,6 +354,20 @@ impl Message {
         self.get().len + self.get().key_len
     }
 
+    /// Its key, if it has one.
+    pub fn key(&self) -> Option<&[u8]> {
+        let it = self.get();
+        // SAFETY: librdkafka keeps so many bytes there for as long as the message lives.
+        unsafe { bytes(it.key, it.key_len) }
+    }
+
+    /// Its value, if it has one.
+    pub fn payload(&self) -> Option<&[u8]> {
+        let it = self.get();
+        // SAFETY: as in `key`.
+        unsafe { bytes(it.payload, it.len) }
+    }
+
     /// Milliseconds since the epoch; −1 when the record has none.
     pub fn timestamp(&self) -> i64 {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
@@ -406,6 +420,13 @@ impl Message {
             not_send: PhantomData,
         }
     }
+}
+
+/// # Safety
+/// `start` is null, or `len` bytes are there for as long as the result is used.
+unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: as promised by the caller.
+    (!start.is_null()).then(|| unsafe { std::slice::from_raw_parts(start.cast(), len) })
 }
 
 impl Drop for Message {

@@ -11,6 +11,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::admin::Admin;
 use super::client::{ClusterConnection, LogContext};
 use super::codes::code;
+use super::consumer::{Consumer as TaskConsumer, Kind, Message, ReadFrom};
+use super::{NextOffset, TopicPartition};
 use crate::error::{Code, Error, Result, Side};
 
 /// What is read of a topic.
@@ -74,6 +76,65 @@ pub fn absent_is_empty(read: Result<()>) -> Result<()> {
         Err(error) if matches!(error.code, Code::SourceTopicMissing | Code::TargetTopicMissing) => Ok(()),
         other => other,
     }
+}
+
+/// Hands every committed record of a partition from offset `start` on to `each`, until everything before offset `end` has
+/// been read, however the leader of the moment stands to it.
+///
+/// # Errors
+/// Nothing came for `patience`, the cluster refuses, or what `each` says.
+pub fn read_up_to(
+    cluster: &ClusterConnection,
+    side: Side,
+    partition: &TopicPartition,
+    (start, end): (i64, i64),
+    patience: Duration,
+    mut each: impl FnMut(&Message) -> Result<()>,
+) -> Result<()> {
+    let topic = &*partition.topic;
+    let (unreachable, unexpected) = match side {
+        Side::Source => (Code::SourceUnreachable, Code::SourceUnexpected),
+        Side::Target => (Code::TargetUnreachable, Code::TargetUnexpected),
+    };
+    let refused = |why: String| Error::new(unexpected, format!("reading {topic}: {why}"));
+    let mut consumer = TaskConsumer::new(&cluster.state_reader(topic), topic).map_err(refused)?;
+    let from = ReadFrom {
+        offset: NextOffset(start),
+        leader_epoch: None,
+    };
+    consumer.assign(&[(partition.clone(), from)]).map_err(refused)?;
+    // A client that knows the partition's leader reads at once instead of at its next look.
+    consumer.learn_leaders(patience);
+    let mut deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        for message in consumer.take(Duration::from_millis(100)) {
+            match message.kind() {
+                Kind::Record => {
+                    deadline = Instant::now() + patience;
+                    each(&message)?;
+                }
+                Kind::End if end <= message.offset() => return Ok(()),
+                // The leader does not know yet of all that was committed.
+                Kind::End => {}
+                Kind::Failed(err, text) => {
+                    let error = Error::new(code(side, err), format!("reading {topic}: {text}"));
+                    if !passes(error.code) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+    let detail = format!("reading {topic}: nothing for {patience:?}, and not at offset {end}");
+    Err(Error::new(unreachable, detail))
+}
+
+/// Whether a reader need only wait.
+fn passes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::SourceUnreachable | Code::SourceUnavailable | Code::TargetUnreachable | Code::TargetUnavailable
+    )
 }
 
 /// Hands every record to `each`, in the order of each partition, until every partition has ended or `each` has
@@ -143,14 +204,7 @@ pub fn read_to_end(
                     open.remove(&partition);
                 }
                 Some(Err(e)) => match told(e) {
-                    Error {
-                        code:
-                            Code::SourceUnreachable
-                            | Code::SourceUnavailable
-                            | Code::TargetUnreachable
-                            | Code::TargetUnavailable,
-                        ..
-                    } => {}
+                    error if passes(error.code) => {}
                     error => return Err(error),
                 },
             }

@@ -90,7 +90,11 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
         flow.create().map_err(told)?;
         ledgers = flow.fence(0..flow.tasks).map_err(told)?;
     }
-    let slots = flow.look().map_err(told)?;
+    let slots = match arguments.execute {
+        true => flow.read(),
+        false => flow.look(),
+    };
+    let slots = slots.map_err(told)?;
     let plan = plan(&flow, &selected, &left, &slots).map_err(told)?;
     if !plan.errors.is_empty() {
         for (partition, error) in &plan.errors {

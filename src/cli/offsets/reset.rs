@@ -310,7 +310,11 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         true => flow.fence(0..flow.tasks).map_err(told)?,
         false => Ledgers::new(),
     };
-    let slots = flow.look().map_err(told)?;
+    let slots = match arguments.execute {
+        true => flow.read(),
+        false => flow.look(),
+    };
+    let slots = slots.map_err(told)?;
     if slots.iter().all(|slot| !slot.born) {
         return Err(never_ran(spec));
     }
