@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
 use crate::harness::kafka::classpath;
 use crate::harness::load::{self, Load};
-use crate::harness::oracle::{self, Isolation};
+use crate::harness::oracle::{self, Isolation, NewRecord};
 use crate::harness::{Cluster, Pair, Random, pair, unique, wait_until};
 use crate::replication::{
     SOON, assert_same, assert_same_digest, daemon, daemon_between, is_stopped_for, partition, partitions,
@@ -552,4 +552,63 @@ fn progress_behind_a_strangers_open_transaction_is_not_taken_for_all_there_is_un
         300,
         "before the advice {end:?}"
     );
+}
+
+#[test]
+fn a_new_flow_that_begins_at_the_end_copies_while_a_partition_has_no_leader_and_begins_there_when_it_has_one()
+{
+    let target = &pair().target;
+    let source = Cluster::start("unborn");
+    let mut second = source.second_broker();
+    let topic = unique("unborn");
+    // One on each broker.
+    source.create_topic(&topic, 2, &[]);
+    load::fill(&source.bootstrap(), &topic, 2, 100, 10, "none");
+    second.terminate();
+    let mut daemon = daemon_between(
+        &source,
+        target,
+        topology(&topic, &[&topic], "  tasks: 1\n  start_from: latest\n"),
+    );
+    let is = |status: &Value, number: i32, state: &str| {
+        partition(status, &topic, number).is_some_and(|it| it["state"] == state)
+    };
+    let mut alive = 0;
+    daemon.wait_for("one is copied, the other waits", SOON, |status| {
+        alive = i32::from(is(status, 1, "running"));
+        is(status, alive, "running") && is(status, 1 - alive, "paused")
+    });
+    let write = |number: i32, word: &str| {
+        let record = |n| NewRecord::new(&topic, number, &format!("{word}-{n}"), "v");
+        oracle::produce(
+            &source.bootstrap(),
+            &(0..10).map(record).collect::<Vec<_>>(),
+            "none",
+        );
+    };
+    let arrived = || -> Vec<String> {
+        let records = oracle::dump(&target.bootstrap(), &topic, COMMITTED);
+        let keys = records.into_iter().map(|it| it.key.unwrap_or_default());
+        keys.map(|key| String::from_utf8_lossy(&key).into_owned())
+            .collect()
+    };
+    write(alive, "alive");
+    wait_until("the one is copied", SOON, || arrived().len() == 10);
+    // What was wanted of the other outlives the daemon.
+    daemon.kill9();
+    daemon.restart();
+    daemon.wait_for("the other waits again", SOON, |status| {
+        is(status, 1 - alive, "paused")
+    });
+    second.start();
+    daemon.wait_for("it begins", SOON, |status| is(status, 1 - alive, "running"));
+    write(1 - alive, "back");
+    wait_until_copied(&daemon, &source, &topic, SOON);
+    let expected: Vec<String> = ["alive", "back"]
+        .iter()
+        .flat_map(|word| (0..10).map(move |n| format!("{word}-{n}")))
+        .collect();
+    let mut arrived = arrived();
+    arrived.sort();
+    assert_eq!(arrived, expected, "nothing of before, and everything since");
 }

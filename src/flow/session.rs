@@ -19,8 +19,8 @@ use super::gaps::Gap;
 use super::health::{Found, Held};
 use super::ledger::{Fence, NotFenced, StateRecord};
 use super::mm2_mirror::Mm2Mirror;
-use super::slot::{Birth, Slot, born_record, progress_record, segment_record, spare_record};
-use super::start::{Bounds, LeaderEpoch, NO_PROGRESS, Started, StoredProgress, Truncation, begin_reading};
+use super::slot::{Birth, Slot, Unborn, Wanted, born_record, progress_record, segment_record, spare_record};
+use super::start::{Bounds, LeaderEpoch, NO_PROGRESS, Started, Truncation, begin_reading};
 use super::task::{Action, Event, Limits, PartitionId, TaskState};
 use super::task_thread::{TaskThread, task_of};
 use super::throttle::Waiting;
@@ -30,7 +30,7 @@ use crate::kafka::admin::OffsetSpec;
 use crate::kafka::{NextOffset, Source, TopicPartition};
 use crate::metrics::TopicMetrics;
 use crate::status::PartitionStatus;
-use crate::topology::{Delivery, Provenance, StartFrom};
+use crate::topology::{Delivery, Provenance};
 
 /// How long one commit may take before its outcome counts as unknown.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,6 +44,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer about offsets may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the source may take to tell where unborn partitions begin, while others wait for the answer.
+const UNBORN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a running task looks at things other than records.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
 /// How often its status is published.
@@ -69,6 +71,8 @@ pub(super) struct Session<'a> {
     slot: Slot,
     /// Gaps that the next commit tells the audit trail.
     declared: Vec<(TopicPartition, Gap)>,
+    /// Which partitions are unborn is not what is stored.
+    unborn_changed: bool,
     /// Partitions of which something was found that is not stored yet, although their positions stay.
     unstored: BTreeSet<TopicPartition>,
     /// Source topics, and the answers about metadata after which they were seen to be those that were taken in.
@@ -171,6 +175,7 @@ impl<'a> Session<'a> {
             ),
             slot,
             declared: vec![],
+            unborn_changed: false,
             unstored: BTreeSet::new(),
             confirmed: HashMap::new(),
             mirror,
@@ -259,33 +264,46 @@ impl<'a> Session<'a> {
     }
 
     /// The slot is owned for the first time: where `start_from` begins is decided now, for every partition of
-    /// ours that the source has, and stored. Whatever comes later begins at 0, also after a crash.
+    /// ours that the source has, and stored. Whatever comes later begins at 0, also after a crash. Partitions of which
+    /// the source does not tell now are remembered, and asked for again.
     fn be_born(&mut self) -> Result<()> {
         let flow = self.task.flow.clone();
-        let spec = match flow.spec.start_from {
-            StartFrom::Earliest => None,
-            StartFrom::Latest => Some(OffsetSpec::Latest),
-            StartFrom::Timestamp(ms) => Some(OffsetSpec::Timestamp(ms)),
-        };
-        let mut records = vec![];
-        if let Some(spec) = spec {
+        if let Some(start_from) = Wanted::of(flow.spec.start_from) {
             let ours = self
                 .view
                 .selected
                 .iter()
                 .filter(|(tp, _)| task_of(tp, self.view.tasks) == self.task.task);
-            let asked: Vec<_> = ours.clone().map(|(tp, _)| (tp.clone(), spec)).collect();
-            let starts = flow.source_admin.list_offsets(&asked, true, ADMIN_TIMEOUT)?;
-            for (tp, topic_id) in ours {
-                let progress = StoredProgress::new(offset(&starts, tp)?, topic_id);
-                records.push(progress_record(tp, &progress));
-                self.slot.progress.insert(tp.clone(), progress);
-            }
+            self.slot.birth.unborn = ours
+                .map(|(tp, topic_id)| Unborn {
+                    topic: tp.topic.to_string(),
+                    partition: tp.partition,
+                    topic_id: topic_id.to_string(),
+                    start_from,
+                })
+                .collect();
         }
+        let before: BTreeSet<_> = self.slot.progress.keys().cloned().collect();
+        let asked = self.slot.to_ask(|_| true);
+        let told = match asked.is_empty() {
+            true => BTreeMap::new(),
+            false => flow.source_admin.list_offsets(&asked, true, ADMIN_TIMEOUT)?,
+        };
+        self.bear(&told);
+        let new = self.slot.progress.iter().filter(|(tp, _)| !before.contains(*tp));
+        let mut records: Vec<_> = new.map(|(tp, progress)| progress_record(tp, progress)).collect();
         records.push(self.birth());
         self.engine.commit(&records, false, COMMIT_TIMEOUT)?;
         self.slot.born = true;
+        self.unborn_changed = false;
         Ok(())
+    }
+
+    /// The next commit stores which partitions are still unborn. It may be late: who has progress is born.
+    fn bear(&mut self, told: &BTreeMap<TopicPartition, Result<i64>>) {
+        let (view, before) = (self.view.clone(), self.slot.birth.unborn.len());
+        self.slot.bear(told, |tp| view.selected.get(tp).cloned());
+        self.unborn_changed |= self.slot.birth.unborn.len() != before;
     }
 
     /// What the slot says of the flow.
@@ -295,7 +313,11 @@ impl<'a> Session<'a> {
             true => self.slot.birth.created_at_ms,
             false => now_ms(),
         };
-        born_record(self.task.task, &Birth::new(at, self.view.tasks, source))
+        let birth = Birth {
+            unborn: self.slot.birth.unborn.clone(),
+            ..Birth::new(at, self.view.tasks, source)
+        };
+        born_record(self.task.task, &birth)
     }
 
     fn take_in(&mut self) -> Result<()> {
@@ -555,6 +577,9 @@ impl<'a> Session<'a> {
         records.extend(of_gaps.map(|(tp, progress)| progress_record(tp, progress)));
         let flow = &self.task.flow.spec.id;
         records.extend(audit::gap_records(flow, self.task.task, now_ms(), &self.declared));
+        if self.unborn_changed {
+            records.push(self.birth());
+        }
         let mut committed = vec![];
         for pending in self.state.pending() {
             let Assigned { tp, read, .. } = &self.partitions[pending.partition.0];
@@ -580,6 +605,7 @@ impl<'a> Session<'a> {
         self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;
         self.open = false;
         self.declared.clear();
+        self.unborn_changed = false;
         self.unstored.clear();
         self.slot.progress.extend(committed);
         if !mirrored.is_empty() {
@@ -810,6 +836,7 @@ impl<'a> Session<'a> {
             .filter(|tp| self.task.health.may_be_tried(tp, now))
             .cloned()
             .collect();
+        let wanted = self.born_of(wanted);
         // Of those that are tried alone, one at a time.
         let mut may_try = self.state.may_try();
         let wanted: Vec<_> = wanted
@@ -934,6 +961,30 @@ impl<'a> Session<'a> {
         // A start that was decided is stored before the first record goes.
         self.step(Event::Tick)?;
         Ok(())
+    }
+
+    /// Those that may begin. Of those that are unborn the source is asked, and what it does not tell holds them.
+    fn born_of(&mut self, wanted: Vec<TopicPartition>) -> Vec<TopicPartition> {
+        let asked = self.slot.to_ask(|tp| wanted.contains(tp));
+        if asked.is_empty() {
+            return wanted;
+        }
+        let admin = &self.task.flow.source_admin;
+        let told = admin.list_offsets(&asked, true, UNBORN_TIMEOUT);
+        // An answer about partitions of which none has a leader is none at all.
+        let told = told.unwrap_or_else(|error| {
+            let same = |(tp, _)| (tp, Err(error.clone()));
+            asked.into_iter().map(same).collect()
+        });
+        self.bear(&told);
+        let unborn: BTreeSet<_> = self.slot.birth.unborn.iter().map(Unborn::tp).collect();
+        let (waiting, born): (Vec<_>, _) = wanted.into_iter().partition(|tp| unborn.contains(tp));
+        for tp in waiting {
+            if let Err(error) = offset(&told, &tp) {
+                self.hold(&tp, error, None, Found::Asked);
+            }
+        }
+        born
     }
 
     /// Says of partitions that begin, before their first record goes, that the target holds records there which

@@ -1,6 +1,6 @@
 //! The stored state of one task: its partition of the progress topic, read to its end before the task runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,12 @@ use super::gaps::Gap;
 use super::ledger::{StateRecord, StateTopic};
 use super::start::StoredProgress;
 use crate::error::{Code, Error, Result, Side};
-use crate::kafka::TopicPartition;
 use crate::kafka::admin::{Admin, OffsetSpec};
 use crate::kafka::client::ClusterConnection;
 use crate::kafka::reader::{Stretch, read_to_end, read_up_to};
+use crate::kafka::{TopicId, TopicPartition};
 use crate::offset_map::{Segment, encode_key};
+use crate::topology::StartFrom;
 
 /// What a task finds when it takes its slot over.
 #[derive(Debug, Default)]
@@ -48,6 +49,58 @@ pub struct Birth {
     pub tasks: Option<u32>,
     /// Kafka's id of the cluster it copies from.
     pub source_cluster_id: Option<String>,
+    /// Partitions that were there and of which it is not known yet where they begin.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unborn: Vec<Unborn>,
+}
+
+/// A partition that was there when the slot was owned for the first time, and begins where `start_from` said then. The
+/// source has not told yet which offset that is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unborn {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i32,
+    /// Kafka's id of the topic: one that was made anew came later, and begins at its log start.
+    pub topic_id: String,
+    /// Where it begins.
+    pub start_from: Wanted,
+}
+
+/// Where a partition begins that does not begin at its log start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// At the end, when that is told.
+    Latest,
+    /// At the first record at or after this time.
+    TimestampMs(i64),
+}
+
+impl Wanted {
+    /// Of a flow; `None`: at the log start, which needs not be asked for.
+    pub fn of(start_from: StartFrom) -> Option<Self> {
+        match start_from {
+            StartFrom::Earliest => None,
+            StartFrom::Latest => Some(Self::Latest),
+            StartFrom::Timestamp(ms) => Some(Self::TimestampMs(ms)),
+        }
+    }
+
+    fn spec(self) -> OffsetSpec {
+        match self {
+            Self::Latest => OffsetSpec::Latest,
+            Self::TimestampMs(ms) => OffsetSpec::Timestamp(ms),
+        }
+    }
+}
+
+impl Unborn {
+    /// The partition.
+    pub fn tp(&self) -> TopicPartition {
+        TopicPartition::new(self.topic.as_str(), self.partition)
+    }
 }
 
 impl Birth {
@@ -57,6 +110,7 @@ impl Birth {
             created_at_ms,
             tasks: Some(tasks),
             source_cluster_id,
+            unborn: vec![],
         }
     }
 
@@ -231,6 +285,39 @@ impl Slot {
         }
     }
 
+    /// What is to be asked about those of the unborn partitions that may be.
+    pub fn to_ask(&self, may: impl Fn(&TopicPartition) -> bool) -> Vec<(TopicPartition, OffsetSpec)> {
+        let asked = self.birth.unborn.iter().map(|it| (it.tp(), it.start_from.spec()));
+        asked.filter(|(tp, _)| may(tp)).collect()
+    }
+
+    /// Unborn partitions begin where the source has told. Those that have progress keep it, those of topics that were
+    /// made anew begin as any that come later, and of which it has not told stay as they are.
+    pub fn bear(
+        &mut self,
+        told: &BTreeMap<TopicPartition, Result<i64>>,
+        topic_id: impl Fn(&TopicPartition) -> Option<TopicId>,
+    ) {
+        let progress = &mut self.progress;
+        self.birth.unborn.retain(|it| {
+            let tp = it.tp();
+            if progress.contains_key(&tp) {
+                return false;
+            }
+            match topic_id(&tp) {
+                Some(id) if *id.0 != *it.topic_id => false,
+                Some(id) => match told.get(&tp) {
+                    Some(Ok(offset)) => {
+                        progress.insert(tp, StoredProgress::new(*offset, &id));
+                        false
+                    }
+                    _ => true,
+                },
+                None => true,
+            }
+        });
+    }
+
     fn take_in(
         &mut self,
         topic: &str,
@@ -355,6 +442,58 @@ mod tests {
         // What the record forgets, the audit trail is told.
         assert!(slot.untold.iter().map(|(_, gap)| gap).eq(&list));
         assert!(progress.gaps.newest() == &list[60_000 - LISTED..]);
+    }
+
+    fn unborn(partition: i32, start_from: Wanted) -> Unborn {
+        Unborn {
+            topic: "orders".into(),
+            partition,
+            topic_id: "id".into(),
+            start_from,
+        }
+    }
+
+    #[test]
+    fn a_partition_that_was_not_told_of_stays_unborn_and_the_others_begin() {
+        let tp = |number| TopicPartition::new("orders", number);
+        let id = TopicId("id".into());
+        let mut slot = Slot::default();
+        slot.birth.unborn = (0..4).map(|number| unborn(number, Wanted::Latest)).collect();
+        let kept = StoredProgress::new(5, &id);
+        slot.progress.insert(tp(2), kept.clone());
+        let away = Err(Error::new(Code::SourceUnavailable, "no leader"));
+        let told = [(tp(0), Ok(70)), (tp(1), away), (tp(2), Ok(90))].into();
+        slot.bear(&told, |_| Some(id.clone()));
+        assert_eq!(slot.progress[&tp(0)], StoredProgress::new(70, &id));
+        assert_eq!(slot.progress[&tp(2)], kept, "what was stored is not overwritten");
+        assert_eq!(
+            slot.birth.unborn,
+            [unborn(1, Wanted::Latest), unborn(3, Wanted::Latest)]
+        );
+        // As it is stored, and asked again by the next owner.
+        let record = born_record(0, &slot.birth);
+        let mut next = Slot::default();
+        next.apply(Some(&record.key), Some(&record.value)).unwrap();
+        assert_eq!(
+            next.to_ask(|_| true),
+            [(tp(1), OffsetSpec::Latest), (tp(3), OffsetSpec::Latest)]
+        );
+        next.bear(&[(tp(1), Ok(80))].into(), |_| Some(id.clone()));
+        assert_eq!(next.progress[&tp(1)].next_source_offset, 80);
+        // Made anew it came later.
+        next.bear(&[(tp(3), Ok(80))].into(), |_| Some(TopicId("other".into())));
+        assert!(next.birth.unborn.is_empty() && !next.progress.contains_key(&tp(3)));
+    }
+
+    #[test]
+    fn the_time_that_was_wanted_is_remembered() {
+        let mut slot = Slot::default();
+        slot.birth.unborn = vec![unborn(0, Wanted::TimestampMs(1_500))];
+        let record = born_record(0, &slot.birth);
+        let mut next = Slot::default();
+        next.apply(Some(&record.key), Some(&record.value)).unwrap();
+        assert_eq!(next.birth.unborn, slot.birth.unborn);
+        assert_eq!(next.to_ask(|_| true)[0].1, OffsetSpec::Timestamp(1_500));
     }
 
     #[test]
