@@ -48,6 +48,7 @@ pub mod ledger;
 pub mod map_reader;
 pub mod membership;
 pub mod mm2_mirror;
+pub mod moved;
 mod ownership;
 mod positions;
 pub mod progress;

@@ -106,7 +106,7 @@ pub struct GroupSyncStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
     /// `written`, `translated` (not written: `write_groups: false`), `active` (it has members on the target and
-    /// is left alone), `failed`, `unknown`.
+    /// is left alone), `moved` (it was used there, and is left alone until `causeway offsets sync`), `failed`, `unknown`.
     pub state: String,
     /// Why it is not written.
     pub reason: Option<String>,

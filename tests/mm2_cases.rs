@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use causeway::group_sync::{self, Group, Translated};
+use causeway::group_sync::{self, Decision, Group, Placements, Translated};
 use causeway::kafka::groups::Commit;
 use causeway::kafka::{Offset, Source, Target, TopicPartition};
 use causeway::mm2::{KeyValue, OffsetSync};
@@ -692,7 +692,10 @@ fn group(source: i64, target: i64) -> Group {
 fn a_group_without_members_that_is_behind_its_checkpoint_gets_it() {
     let written = |now: &Group, there: Option<i64>| {
         let there = there.map(|offset| (here(), commit(offset))).into_iter().collect();
-        let writes = group_sync::writes(now, None, &there, |tp| Some(tp.clone()));
+        let decision = group_sync::decide(now, None, &there, |tp| Some(tp.clone()));
+        let Decision::Follow { writes, .. } = decision else {
+            panic!("{decision:?}");
+        };
         writes.values().map(|it| (it.offset, it.metadata.clone())).next()
     };
     let metadata = || "metadata".to_owned();
@@ -713,17 +716,17 @@ fn checkpoints_are_told_as_mm2_tells_them() {
     }
     let maps = [(here(), map)].into();
     let at = |offset: i64| group_sync::translate(&[(here(), commit(offset))].into(), &maps, |_| true);
-    let told = |now: &Group, before: Option<&Group>| -> Vec<i64> {
-        group_sync::checkpoints(now, before)
-            .filter_map(|(_, it)| it.translation.target())
-            .collect()
+    let told = |now: &Group, before: Option<&Placements>| -> Vec<i64> {
+        let told = group_sync::checkpoints(now, before);
+        told.values().map(|it| it.target).collect()
     };
     let none: [i64; 0] = [];
     assert_eq!(told(&at(-1), None), none, "no position, no checkpoint");
     assert_eq!(told(&at(13), None), [6]);
+    let before = group_sync::checkpoints(&at(13), None);
     // A store that went back is not told; a group that went back is.
-    assert_eq!(told(&group(13, 5), Some(&at(13))), none);
-    assert_eq!(told(&at(12), Some(&at(13))), [5]);
+    assert_eq!(told(&group(13, 5), Some(&before)), none);
+    assert_eq!(told(&at(12), Some(&before)), [5]);
 }
 
 /// MM2's tests about translation that are not among the cases above: what stands in their place.

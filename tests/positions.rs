@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::commands::{Files, shared_clusters};
+use crate::harness::daemon::Daemon;
 use crate::harness::oracle::mm2::MirrorClient;
 use crate::harness::oracle::{self, Isolation, OracleRecord};
 use crate::harness::{Cluster, Random, pair, unique, wait_until};
@@ -122,8 +124,20 @@ fn a_hundred_groups_continue_at_the_very_record_after_kills_in_both_modes() {
     }
 }
 
+/// Where the record at or behind a source offset stands on the target.
+fn copied(source: &Cluster, target: &Cluster, topic: &str, offset: i64) -> i64 {
+    let from = read(source, topic)
+        .into_iter()
+        .find(|it| it.partition == 0 && offset <= it.offset);
+    let key = from.expect("a record").key;
+    let to = read(target, topic)
+        .into_iter()
+        .find(|it| it.partition == 0 && it.key == key);
+    to.expect("it is copied").offset
+}
+
 #[test]
-fn a_group_goes_forward_only_and_follows_its_own_reset_and_is_left_alone_while_it_has_members() {
+fn a_group_follows_its_source_group_forward_and_back_until_it_has_had_members_on_the_target() {
     let (source, target) = (&pair().source, &pair().target);
     let topic = unique("positions");
     source.create_topic(&topic, PARTITIONS, &[]);
@@ -132,47 +146,133 @@ fn a_group_goes_forward_only_and_follows_its_own_reset_and_is_left_alone_while_i
     let at = |offset: i64| oracle::set_group_offset(&source.bootstrap(), &name, &topic, 0, offset);
     let there = || position(target, &name, &topic, 0);
     let becomes = |what: &str, wanted: i64| wait_until(what, SOON, || there() == Some(wanted));
-    let first_from = |offset: i64| {
-        let from = read(source, &topic)
-            .into_iter()
-            .find(|it| it.partition == 0 && offset <= it.offset);
-        let key = from.expect("a record").key;
-        let to = read(target, &topic)
-            .into_iter()
-            .find(|it| it.partition == 0 && it.key == key);
-        to.expect("it is copied").offset
-    };
+    let first_from = |offset: i64| copied(source, target, &topic, offset);
     at(10);
-    let daemon = daemon(topology(&unique("t"), &[&topic], OFTEN));
+    let mut daemon = daemon(topology(&unique("t"), &[&topic], OFTEN));
     wait_until_copied(&daemon, source, &topic, SOON);
     becomes("the position arrives", first_from(10));
-    // Read further on the target: not taken back, although the source says less.
-    oracle::set_group_offset(&target.bootstrap(), &name, &topic, 0, first_from(40));
     at(20);
-    // Whoever sees this group sees the move as well.
-    let witness = unique("g");
-    oracle::set_group_offset(&source.bootstrap(), &witness, &topic, 0, 20);
-    wait_until("the move was seen", SOON, || {
-        position(target, &witness, &topic, 0) == Some(first_from(20))
-    });
-    assert_eq!(there(), Some(first_from(40)));
-    // A reset on the source follows.
+    becomes("it goes on", first_from(20));
     at(5);
     becomes("the reset arrives", first_from(5));
     // While it has members there, it is left alone.
     oracle::join_group(&target.bootstrap(), &name, &topic, "classic");
     let own = there();
     at(30);
-    daemon.wait_for("it is reported", SOON, |status| {
-        group(status, &name)["state"] == "active"
-    });
+    let state = |daemon: &Daemon, wanted: &str| {
+        daemon.wait_for(&format!("it is {wanted}"), SOON, |status| {
+            group(status, &name)["state"] == wanted
+        });
+    };
+    state(&daemon, "active");
     assert_eq!(there(), own);
+    // And afterwards, forward and back, also in the next life of the daemon.
     oracle::leave_group(&target.bootstrap(), &name);
+    state(&daemon, "moved");
+    for offset in [35, 3] {
+        at(offset);
+        daemon.restart();
+        state(&daemon, "moved");
+        assert_eq!(there(), own);
+    }
     assert_eq!(
         daemon.log().matches("group positions").count(),
         0,
         "no warnings about it"
     );
+}
+
+/// Found in the field: a group had read on on the target and left, then its old self was reset on the source.
+#[test]
+fn a_group_that_was_read_on_on_the_target_is_not_taken_back_until_an_operator_says_so() {
+    let (source, target) = (&pair().source, &pair().target);
+    for restarted in [false, true] {
+        let (topic, name, id) = (unique("moved"), unique("moved"), unique("moved"));
+        source.create_topic(&topic, PARTITIONS, &[]);
+        write(source, &topic, 40);
+        let end = oracle::end_offsets(&source.bootstrap(), &topic, COMMITTED)[0];
+        let at = |offset: i64| oracle::set_group_offset(&source.bootstrap(), &name, &topic, 0, offset);
+        let there = || position(target, &name, &topic, 0);
+        let first_from = |offset: i64| copied(source, target, &topic, offset);
+        let flow = topology(
+            &id,
+            &[&topic],
+            &format!("  groups: {{ include: [{name}] }}\n{OFTEN}"),
+        );
+        let files = Files::new(&shared_clusters(), &[&flow]);
+        let sync = |more: &[&str]| {
+            let sync = ["offsets", "sync", "--group", &name, "--output", "json"];
+            files.run(&[&sync[..], more].concat())
+        };
+        at(20);
+        let mut daemon = daemon(flow);
+        wait_until_copied(&daemon, source, &topic, SOON);
+        wait_until("it is written", SOON, || there() == Some(first_from(20)));
+        if restarted {
+            assert_eq!(daemon.terminate(SOON), 0);
+        }
+        let own = first_from(end / 2);
+        oracle::set_group_offset(&target.bootstrap(), &name, &topic, 0, own);
+        at(5);
+        if restarted {
+            daemon.restart();
+        }
+        let moved = |daemon: &Daemon| {
+            daemon.wait_for("it has moved", SOON, |status| {
+                let group = group(status, &name);
+                group["state"] == "moved" && group["reason"].to_string().contains("was read on there")
+            });
+        };
+        moved(&daemon);
+        assert_eq!(there(), Some(own), "it was taken back");
+        // Its source group goes on behind where it stands, and past that.
+        for offset in [end / 4, end - 1] {
+            at(offset);
+            daemon.restart();
+            moved(&daemon);
+            assert_eq!(there(), Some(own), "it was moved");
+        }
+        at(5);
+        let looked = sync(&[]);
+        assert_eq!(looked.code, 0, "{}", looked.all());
+        let row = &looked.json()["positions"][0];
+        assert_eq!(
+            (&row["target_group_offset"], &row["target_offset"]),
+            (&own.into(), &first_from(5).into())
+        );
+        assert_eq!(there(), Some(own), "only shown");
+        oracle::join_group(&target.bootstrap(), &name, &topic, "classic");
+        let refused = sync(&["--execute"]);
+        assert_eq!(refused.code, 1, "{}", refused.all());
+        assert!(
+            refused.stderr.contains("has members on busan"),
+            "{}",
+            refused.all()
+        );
+        oracle::leave_group(&target.bootstrap(), &name);
+        let own = there();
+        let executed = sync(&["--execute"]);
+        assert_eq!(executed.code, 0, "{}", executed.all());
+        assert_eq!(there(), Some(first_from(5)), "from {own:?}: {}", executed.all());
+        // It is followed again, forward and back.
+        for offset in [30, 10] {
+            at(offset);
+            wait_until("it follows again", SOON, || there() == Some(first_from(offset)));
+        }
+        daemon.restart();
+        at(3);
+        wait_until("after a restart, too", SOON, || there() == Some(first_from(3)));
+        let audited = read(target, &format!("causeway.{id}.failover.internal"));
+        let audited = audited
+            .iter()
+            .filter_map(|it| serde_json::from_slice::<Value>(it.value.as_deref()?).ok());
+        let deeds: Vec<Value> = audited.filter(|it| it["action"] == "offsets sync").collect();
+        assert_eq!(deeds.len(), 1, "{deeds:?}");
+        assert_eq!(
+            (&deeds[0]["group"], &deeds[0]["positions"][0]["after"]),
+            (&name.as_str().into(), &first_from(5).into())
+        );
+    }
 }
 
 #[test]
@@ -242,7 +342,7 @@ fn a_group_that_was_reset_while_no_daemon_ran_is_followed_and_one_that_moved_on_
     let (from, to) = (read(source, &topic), read(target, &topic));
     assert_eq!(rest(&from, 0, end / 4), rest(&to, 0, now));
     daemon.wait_for("both were looked at", SOON, |status| {
-        group(status, &moved)["state"] == "written"
+        group(status, &moved)["state"] == "moved"
     });
     assert_eq!(
         position(target, &moved, &topic, 0),

@@ -24,6 +24,7 @@ mod gaps;
 mod positions;
 mod reset;
 mod selection;
+mod sync;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -117,6 +118,12 @@ pub enum Command {
     /// continue would; --execute does it, also while daemons run the flow: only the tasks of these partitions pause
     /// for a moment, and nothing is copied twice for it.
     Gaps(gaps::Gaps),
+
+    /// Give a group on the target the positions of its source group, and follow that again
+    ///
+    /// Shows what would change; --execute writes it once, also back, while the group has no members on the target. A group
+    /// that has been used on the target has moved, and is left alone there until this is given for it.
+    Sync(sync::Sync),
 }
 
 /// Does what was asked.
@@ -163,6 +170,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()>
         Command::Translate { .. } => Err(usage("give --group, or --topic, --partition and --offset")),
         Command::Reset(arguments) => reset::run(config, flows, &arguments),
         Command::Gaps(arguments) => gaps::run(config, flows, &arguments),
+        Command::Sync(arguments) => sync::run(config, flows, &arguments),
         Command::Diff { flow, groups, output } => {
             diff(config, &named(flows, flow.as_deref())?, &groups, output.format)
         }

@@ -98,6 +98,59 @@ pub fn record<'a>(
     state_record(&key, &value)
 }
 
+#[derive(Serialize)]
+struct GroupKey<'a> {
+    audit: i64,
+    flow: &'a str,
+    group: &'a str,
+}
+
+#[derive(Serialize)]
+struct GroupValue<'a> {
+    action: &'a str,
+    by: &'a str,
+    at_ms: i64,
+    group: &'a str,
+    positions: Vec<GroupPosition<'a>>,
+}
+
+#[derive(Serialize)]
+struct GroupPosition<'a> {
+    topic: &'a str,
+    partition: i32,
+    before: Option<i64>,
+    after: i64,
+}
+
+/// The record about positions of a consumer group on the target: each partition with the offsets before and after.
+pub fn group_record<'a>(
+    flow: &FlowId,
+    group: &str,
+    deed: &Deed<'_>,
+    positions: impl Iterator<Item = (&'a TopicPartition, Option<i64>, i64)>,
+) -> StateRecord {
+    let key = GroupKey {
+        audit: deed.at_ms,
+        flow: &flow.to_string(),
+        group,
+    };
+    let value = GroupValue {
+        action: deed.action,
+        by: deed.by,
+        at_ms: deed.at_ms,
+        group,
+        positions: positions
+            .map(|(tp, before, after)| GroupPosition {
+                topic: &tp.topic,
+                partition: tp.partition,
+                before,
+                after,
+            })
+            .collect(),
+    };
+    state_record(&key, &value)
+}
+
 /// Gaps per record: one takes some 150 bytes, and a topic may have a small limit.
 const GAPS: usize = 500;
 

@@ -21,14 +21,16 @@ use tracing::{debug, info, warn};
 use super::heartbeats::ensure_mm2_topic;
 use super::map_reader::MapReader;
 use super::mm2_mirror::running;
+use super::moved::{self, Moved, MovedGroups};
+use super::state_topics::ensure_audit;
 use super::supervision::{Busy, Part, panicked};
 use super::task_thread::task_of;
 use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, View, lock, now_ms};
 use crate::error::{Code, Error, Result, Side};
-use crate::group_sync::{self, Group};
+use crate::group_sync::{self, Decision, Group, Placements};
 use crate::kafka::admin::{GroupState, OffsetSpec};
 use crate::kafka::control::ControlProducer;
-use crate::kafka::groups::{Groups, Positions, Read};
+use crate::kafka::groups::{Commit, Groups, Positions, Read};
 use crate::kafka::reader::{absent_is_empty, read_topic};
 use crate::kafka::{NextOffset, Offset, Source, Target, TopicPartition};
 use crate::metrics::GroupSyncMetrics;
@@ -100,10 +102,15 @@ fn with_advice(error: &Error) -> String {
     format!("{error}; {}", error.code.page().advice)
 }
 
+/// What an operator does about a group that has moved.
+const UNTIL: &str = "its positions there are its own until `causeway offsets sync` is given for it";
+
 /// What is known of one group besides its positions.
 #[derive(Default)]
 struct Known {
     positions: Group,
+    /// What the target has of it from us, as far as this life knows.
+    placed: Option<Placements>,
     /// When the target's positions were last those of the source.
     current: Option<Instant>,
     /// When the target was last seen to have them.
@@ -116,8 +123,9 @@ struct Known {
 
 impl Known {
     /// The target was seen to have what can be translated of these positions.
-    fn is_at(&mut self, positions: &Group) {
+    fn is_at(&mut self, positions: &Group, placed: Placements) {
         self.positions.clone_from(positions);
+        self.placed = Some(placed);
         self.seen = Some(Instant::now());
         self.stays();
     }
@@ -146,6 +154,21 @@ impl Known {
     }
 }
 
+/// Positions of a group that are to be written.
+struct Wanted {
+    writes: BTreeMap<TopicPartition, Commit>,
+    /// What the target has of it then.
+    placed: Placements,
+    /// The target does not know the group yet.
+    is_new: bool,
+}
+
+/// Whether a group on the target is somebody's.
+fn has_members(state: GroupState) -> bool {
+    use GroupState::{CompletingRebalance, PreparingRebalance, Stable};
+    matches!(state, Stable | PreparingRebalance | CompletingRebalance)
+}
+
 struct Translator {
     source: Groups,
     target: Groups,
@@ -154,7 +177,13 @@ struct Translator {
     numbers: u64,
     groups: BTreeMap<String, Known>,
     /// What the checkpoints say, also those of a former life; `None` until they were read.
-    told: Option<BTreeMap<String, Group>>,
+    told: Option<BTreeMap<String, Placements>>,
+    /// Groups that are left alone; `None` until that was read.
+    moved: Option<MovedGroups>,
+    /// Groups of which it is not stored yet that they have moved.
+    unstored: BTreeSet<String>,
+    /// Those of them whose record is on its way.
+    stored: Vec<String>,
     synced: BTreeMap<TopicPartition, i64>,
     /// MM2's topics that were seen on the target.
     there: BTreeSet<String>,
@@ -181,6 +210,9 @@ impl Translator {
             numbers: 0,
             groups: BTreeMap::new(),
             told: None,
+            moved: None,
+            unstored: BTreeSet::new(),
+            stored: vec![],
             synced: BTreeMap::new(),
             there: BTreeSet::new(),
             upkeep: None,
@@ -334,14 +366,27 @@ impl Translator {
                 Err(error) => self.fail(&group, "unknown", error),
             }
         }
+        if context.spec.offset_sync.write_groups {
+            let heard = self.hear_of_moves(context);
+            self.note("groups that have moved", heard)?;
+        }
         let remembered = self.remember(context, view);
         self.note("checkpoints", remembered)?;
-        let written = self.write_groups(context, view, &now);
+        let decided = self.decide(context, view, &now);
+        let is_decided = decided.is_ok();
+        let mut wanted = BTreeMap::new();
+        let decided = decided.map(|decided| wanted = decided);
+        self.note("group positions", decided)?;
+        self.store_moves(context)?;
+        // A position that is ahead of what the checkpoints tell counts as somebody else's. So those that go forward are
+        // told before they are written, and those that go back when they are written.
+        self.tell_checkpoints(context, view, &now, false)?;
+        self.hear(context)?;
+        let written = self.write(&now, wanted);
         self.note("group positions", written)?;
-        // What has not been read is not told again.
-        if context.spec.offset_sync.checkpoints && self.told.is_some() {
-            let told = self.tell_checkpoints(context, view, &now);
-            self.note("checkpoints", told)?;
+        self.store_moves(context)?;
+        if is_decided {
+            self.tell_checkpoints(context, view, &now, true)?;
         }
         if context.spec.offset_sync.offset_syncs {
             let told = self.tell_offset_syncs(context, view, reader.maps());
@@ -426,7 +471,8 @@ impl Translator {
         Ok(())
     }
 
-    /// What was told before this life: a position that went back on the source while nobody looked is seen then.
+    /// What was told before this life: a position that went back on the source while nobody looked is seen then, and one
+    /// that was read on on the target.
     fn remember(&mut self, context: &FlowContext, view: &View) -> Result<()> {
         if self.told.is_none() {
             let remote = |(tp, route): (&TopicPartition, &Route)| {
@@ -442,12 +488,44 @@ impl Translator {
         Ok(())
     }
 
-    fn write_groups(
+    /// Which groups are left alone, and which an operator has follow again.
+    fn hear_of_moves(&mut self, context: &FlowContext) -> Result<()> {
+        let mut moved = self.moved.take().unwrap_or_default();
+        let first = moved.is_unread();
+        let heard = moved.catch_up(&context.target_admin, &context.target, &context.spec.id);
+        if heard.is_ok() || !first {
+            self.moved = Some(moved);
+        }
+        for group in heard?.into_iter().filter(|_| !first) {
+            info!(group, "it follows its source group again");
+            self.unstored.remove(&group);
+            if let Some(known) = self.groups.get_mut(&group) {
+                // What it was given is among the checkpoints.
+                *known = Known::default();
+            }
+            self.told = None;
+        }
+        Ok(())
+    }
+
+    /// A group has moved.
+    fn has_moved(&mut self, group: &str, why: String) {
+        let moved = self.moved.get_or_insert_default();
+        if moved.get(group).is_none() {
+            info!(group, why, "it has moved to the target and is left alone there");
+            let at_ms = now_ms();
+            moved.insert(group, Moved { moved: why, at_ms });
+            self.unstored.insert(group.to_owned());
+        }
+    }
+
+    /// What becomes of each group. Returns what is to be written, and what the target has of it then.
+    fn decide(
         &mut self,
         context: &FlowContext,
         view: &View,
         now: &BTreeMap<String, Group>,
-    ) -> Result<()> {
+    ) -> Result<BTreeMap<String, Wanted>> {
         let write = context.spec.offset_sync.write_groups;
         let (states, partial) = match write {
             true => context.target_admin.list_groups(ADMIN_TIMEOUT)?,
@@ -462,17 +540,30 @@ impl Translator {
         };
         let mut free: Vec<String> = vec![];
         for (group, positions) in now {
+            let state = states.get(group).copied();
+            if state.is_some_and(has_members) && self.moved.is_some() {
+                self.has_moved(group, "it has had members on the target".into());
+            }
+            let moved = self.moved.as_ref().map(|moved| moved.get(group).cloned());
             let known = self.groups.entry(group.clone()).or_default();
-            (known.state, known.reason) = match states.get(group) {
+            (known.state, known.reason) = match (state, moved) {
                 _ if !write => {
                     known.positions.clone_from(positions);
                     ("translated", None)
                 }
-                None if !partial.is_empty() => (
+                (None, _) if !partial.is_empty() => (
                     "unknown",
                     Some("a broker of the target did not list its groups".into()),
                 ),
-                None | Some(GroupState::Empty | GroupState::Dead) => {
+                (_, None) => (
+                    "unknown",
+                    Some("which groups have moved to the target could not be read".into()),
+                ),
+                (None | Some(GroupState::Empty | GroupState::Dead), Some(Some(moved))) => {
+                    known.created = false;
+                    ("moved", Some(format!("{}; {UNTIL}", moved.moved)))
+                }
+                (None | Some(GroupState::Empty | GroupState::Dead), Some(None)) => {
                     if known.is_settled(positions, states.contains_key(group)) {
                         known.stays();
                     } else {
@@ -480,7 +571,7 @@ impl Translator {
                     }
                     ("written", None)
                 }
-                Some(state) => {
+                (Some(state), _) => {
                     known.created = false;
                     (
                         "active",
@@ -495,32 +586,109 @@ impl Translator {
             true => BTreeMap::new(),
             false => self.target.committed(&free, GROUPS_TIMEOUT)?,
         };
-        let mut wanted = Positions::new();
+        let mut wanted = BTreeMap::new();
         for group in free {
+            let there = match there.get(&group) {
+                Some(Ok(there)) => there,
+                Some(Err(error)) => {
+                    self.fail(&group, "unknown", error.clone());
+                    continue;
+                }
+                None => continue,
+            };
             let known = self.groups.entry(group.clone()).or_default();
-            match there.get(&group) {
-                Some(Ok(there)) => {
-                    let seen = Some(&known.positions).filter(|before| !before.is_empty());
-                    let before = seen.or(self.told.as_ref().and_then(|told| told.get(&group)));
-                    let writes = group_sync::writes(&now[&group], before, there, remote);
-                    if writes.is_empty() {
-                        known.is_at(&now[&group]);
+            let told = || self.told.as_ref()?.get(&group).cloned();
+            known.placed = known.placed.take().or_else(told);
+            match group_sync::decide(&now[&group], known.placed.as_ref(), there, remote) {
+                Decision::Follow { writes, placed } if writes.is_empty() => {
+                    known.is_at(&now[&group], placed);
+                }
+                Decision::Follow { writes, placed } => {
+                    let is_new = !states.contains_key(&group);
+                    let it = Wanted {
+                        writes,
+                        placed,
+                        is_new,
+                    };
+                    wanted.insert(group, it);
+                }
+                Decision::Moved(ahead) => {
+                    known.state = "moved";
+                    known.created = false;
+                    let at = format!("{} stands at {} on the target", ahead.partition, ahead.there);
+                    if let Some(placed) = ahead.placed {
+                        let why = format!("{at}, where {placed} was written last: it was read on there");
+                        known.reason = Some(format!("{why}; {UNTIL}"));
+                        self.has_moved(&group, why);
                     } else {
-                        wanted.insert(group, writes);
+                        known.reason = Some(format!(
+                            "{at}, ahead of its source group, and what was written there last is not known; it is not taken back until `causeway offsets sync` is given for it"
+                        ));
                     }
                 }
-                Some(Err(error)) => self.fail(&group, "unknown", error.clone()),
-                None => {}
             }
         }
+        Ok(wanted)
+    }
+
+    /// Stores which groups have moved. Until it is stored, this daemon alone knows.
+    fn store_moves(&mut self, context: &FlowContext) -> Result<()> {
+        if self.unstored.is_empty() {
+            return Ok(());
+        }
+        let stored = self.try_store_moves(context);
+        self.note("groups that have moved", stored)
+    }
+
+    fn try_store_moves(&mut self, context: &FlowContext) -> Result<()> {
+        let (topic, flow) = (context.spec.id.failover_topic(), &context.spec.id);
+        if !self.there.contains(&topic) {
+            ensure_audit(&context.target_admin, &context.spec)?;
+            self.there.insert(topic.clone());
+        }
+        for group in self.unstored.clone() {
+            let Some(moved) = self.moved.as_ref().and_then(|moved| moved.get(&group)) else {
+                continue;
+            };
+            let (key, value) = moved::record(flow, &group, moved);
+            let at = moved.at_ms;
+            self.numbers += 1;
+            let number = self.numbers;
+            self.producer(context)?
+                .send(&topic, 0, &key, Some(&value), at, number)?;
+            self.stored.push(group);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, now: &BTreeMap<String, Group>, mut wanted: BTreeMap<String, Wanted>) -> Result<()> {
         if wanted.is_empty() {
             return Ok(());
         }
-        for (group, outcome) in self.target.commit(&wanted, GROUPS_TIMEOUT)? {
+        let mut positions = Positions::new();
+        for (group, it) in &mut wanted {
+            positions.insert(group.clone(), std::mem::take(&mut it.writes));
+            let known = self.groups.entry(group.clone()).or_default();
+            known.placed = Some(group_sync::latest(known.placed.as_ref(), &it.placed));
+        }
+        let written = match self.target.commit(&positions, GROUPS_TIMEOUT) {
+            Ok(written) => written,
+            Err(error) => {
+                for group in wanted.keys() {
+                    let known = self.groups.entry(group.clone()).or_default();
+                    (known.state, known.reason) = ("failed", Some(with_advice(&error)));
+                }
+                return Err(error);
+            }
+        };
+        for (group, outcome) in written {
+            let Some(it) = wanted.remove(&group) else {
+                continue;
+            };
             let known = self.groups.entry(group.clone()).or_default();
             let failed = match outcome {
                 Ok(each) => {
-                    known.created |= !states.contains_key(&group) && each.values().any(Result::is_ok);
+                    known.created |= it.is_new && each.values().any(Result::is_ok);
                     each.into_iter()
                         .find_map(|(tp, it)| Some((tp.to_string(), it.err()?)))
                 }
@@ -528,7 +696,7 @@ impl Translator {
             };
             match failed {
                 None => {
-                    known.is_at(&now[&group]);
+                    known.is_at(&now[&group], it.placed);
                     debug!(group, "positions written");
                 }
                 Some((_, error)) if error.code == Code::TargetGroupActive => {
@@ -536,6 +704,7 @@ impl Translator {
                     known.state = "active";
                     known.reason =
                         Some("it has got members on the target; its positions there are its own".into());
+                    self.has_moved(&group, "it has had members on the target".into());
                 }
                 Some((partition, error)) => {
                     let error = Error::new(error.code, format!("{partition} {}", error.detail));
@@ -546,29 +715,51 @@ impl Translator {
         Ok(())
     }
 
+    /// Tells the checkpoints that are due; those that go back on the target only if `back`.
     fn tell_checkpoints(
         &mut self,
         context: &FlowContext,
         view: &View,
         now: &BTreeMap<String, Group>,
+        back: bool,
+    ) -> Result<()> {
+        // What has not been read is not told again.
+        if !context.spec.offset_sync.checkpoints || self.told.is_none() {
+            return Ok(());
+        }
+        let told = self.try_tell_checkpoints(context, view, now, back);
+        self.note("checkpoints", told)
+    }
+
+    fn try_tell_checkpoints(
+        &mut self,
+        context: &FlowContext,
+        view: &View,
+        now: &BTreeMap<String, Group>,
+        back: bool,
     ) -> Result<()> {
         let topic = mm2::checkpoints_topic(&context.spec.id.source);
         let at = now_ms();
         for (group, positions) in now {
             let told = self.told.get_or_insert_default().get(group);
-            let due: Group = group_sync::checkpoints(positions, told)
-                .map(|(tp, it)| (tp.clone(), it.clone()))
-                .collect();
-            for (tp, it) in due {
-                let (Some(route), Some(target)) = (view.partitions.get(&tp), it.translation.target()) else {
+            // Where a position could not be written, the target may have a later one.
+            let state = self.groups.get(group).map(|known| known.state);
+            let back = back && !matches!(state, Some("failed" | "unknown"));
+            let mut due = group_sync::checkpoints(positions, told);
+            due.retain(|tp, is| {
+                let before = told.and_then(|told| told.get(tp));
+                back || before.is_none_or(|before| before.target <= is.target)
+            });
+            for (tp, is) in due {
+                let Some(route) = view.partitions.get(&tp) else {
                     continue;
                 };
                 let checkpoint = Checkpoint {
                     group: group.clone(),
                     topic_partition: TopicPartition::new(route.remote.as_str(), tp.partition),
-                    upstream: Source(NextOffset(it.source.offset)),
-                    downstream: Target(NextOffset(target)),
-                    metadata: it.source.metadata.clone(),
+                    upstream: Source(NextOffset(is.source)),
+                    downstream: Target(NextOffset(is.target)),
+                    metadata: positions[&tp].source.metadata.clone(),
                 };
                 if let Some((key, value)) = checkpoint.encode() {
                     self.numbers += 1;
@@ -576,7 +767,7 @@ impl Translator {
                     self.writer(context, &topic)?
                         .send(&topic, 0, &key, Some(&value), at, number)?;
                     let told = self.told.get_or_insert_default();
-                    told.entry(group.clone()).or_default().insert(tp, it);
+                    told.entry(group.clone()).or_default().insert(tp, is);
                 }
             }
         }
@@ -689,6 +880,10 @@ impl Translator {
             .into_iter()
             .filter_map(|(_, answer)| answer.err())
             .collect();
+        let stored = std::mem::take(&mut self.stored);
+        if !refused.contains_key(&context.spec.id.failover_topic()) {
+            stored.iter().for_each(|group| _ = self.unstored.remove(group));
+        }
         for (topic, error) in refused {
             // Whatever became of it is found out by the next pass.
             self.there.remove(&topic);
@@ -699,6 +894,8 @@ impl Translator {
             } else if topic == mm2::offset_syncs_topic(&context.spec.id.source) {
                 self.synced.clear();
                 "offset syncs"
+            } else if topic == context.spec.id.failover_topic() {
+                "groups that have moved"
             } else {
                 self.upkeep = None;
                 "upkeep of the offset map"

@@ -49,6 +49,14 @@ impl Translation {
             Self::TooOld { .. } | Self::Unknown => None,
         }
     }
+
+    /// The latest target offset that may be the true one, if anything is known of it.
+    pub fn latest(self) -> Option<i64> {
+        match self {
+            Self::Bound { target, reread } => Some(target.saturating_add_unsigned(reread)),
+            other => other.target(),
+        }
+    }
 }
 
 /// A change of the offset-map topic.

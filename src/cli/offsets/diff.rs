@@ -48,14 +48,12 @@ impl Verdict {
     /// `None`: the flow does not copy the topic.
     fn of(place: &Place, now: Now, active: bool) -> Option<Self> {
         let translation = place.translation?;
-        let (from, to) = match translation {
-            _ if active => return Some(Self::Active),
-            // The truth lies somewhere in between.
-            Translation::Bound { target, reread } => (target, target.saturating_add_unsigned(reread)),
-            translation => match translation.target() {
-                Some(target) => (target, target),
-                None => return Some(Self::NoAnswer(place.how())),
-            },
+        if active {
+            return Some(Self::Active);
+        }
+        // The truth lies somewhere in between.
+        let (Some(from), Some(to)) = (translation.target(), translation.latest()) else {
+            return Some(Self::NoAnswer(place.how()));
         };
         Some(match now {
             Now::Unknown => Self::Unknown,

@@ -280,6 +280,8 @@ impl Place {
 pub struct Row {
     pub group: String,
     pub place: Place,
+    /// What the group stored with its position on the source.
+    pub metadata: String,
     pub now: Now,
 }
 
@@ -354,6 +356,7 @@ pub fn rows_of_group(
         Row {
             group: group.to_owned(),
             place,
+            metadata: commit.metadata,
             now,
         }
     };
