@@ -7,6 +7,7 @@ use crate::kafka::TopicPartition;
 use crate::kafka::groups::{Commit, Read};
 use crate::mm2::Checkpoint;
 use crate::offset_map::{PartitionMap, Translation};
+use crate::topology::MetadataSync;
 
 /// A group's position in one partition of the source, and what it is on the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,34 @@ pub struct Translated {
     pub source: Commit,
     /// Where it continues on the target.
     pub translation: Translation,
+    /// The metadata that goes along.
+    pub metadata: String,
+}
+
+impl Translated {
+    fn new(source: Commit, translation: Translation, rule: MetadataSync) -> Self {
+        Self {
+            metadata: metadata(rule, &source, translation).to_owned(),
+            source,
+            translation,
+        }
+    }
+
+    /// Whether the position goes without the metadata that it has on the source.
+    pub fn is_bare(&self) -> bool {
+        self.translation.target().is_some() && self.metadata != self.source.metadata
+    }
+}
+
+/// What of a position's metadata goes along with it. It may count from the offset, as the record of those that finish
+/// records out of order does; on the target the same records may lie closer, and would be taken for finished.
+pub fn metadata(rule: MetadataSync, source: &Commit, translation: Translation) -> &str {
+    let is_same = matches!(translation, Translation::Exact { target, .. } if target == source.offset);
+    match rule {
+        MetadataSync::Always => &source.metadata,
+        MetadataSync::Exact if is_same => &source.metadata,
+        MetadataSync::Exact | MetadataSync::Never => "",
+    }
 }
 
 /// Positions of one group by partition of the source.
@@ -25,6 +54,7 @@ pub type Group = BTreeMap<TopicPartition, Translated>;
 pub fn translate(
     committed: &BTreeMap<TopicPartition, Commit>,
     maps: &BTreeMap<TopicPartition, PartitionMap>,
+    metadata: MetadataSync,
     copied: impl Fn(&TopicPartition) -> bool,
 ) -> Group {
     let ours = committed
@@ -34,8 +64,7 @@ pub fn translate(
         let translation = maps
             .get(tp)
             .map_or(Translation::Unknown, |map| map.translate(source.offset));
-        let source = source.clone();
-        (tp.clone(), Translated { source, translation })
+        (tp.clone(), Translated::new(source.clone(), translation, metadata))
     })
     .collect()
 }
@@ -141,7 +170,7 @@ pub fn decide(
                 offset: target,
                 // The target's epochs are its own.
                 leader_epoch: None,
-                metadata: it.source.metadata.clone(),
+                metadata: it.metadata.clone(),
             };
             writes.insert(remote, commit);
         }
@@ -213,12 +242,8 @@ mod tests {
     }
 
     fn group(source: i64, translation: Translation) -> Group {
-        let source = commit(source);
-        [(
-            TopicPartition::new("orders", 0),
-            Translated { source, translation },
-        )]
-        .into()
+        let translated = Translated::new(commit(source), translation, MetadataSync::Always);
+        [(TopicPartition::new("orders", 0), translated)].into()
     }
 
     fn exact(target: i64) -> Translation {
@@ -386,6 +411,39 @@ mod tests {
     }
 
     #[test]
+    fn metadata_goes_along_where_it_means_the_same_or_the_user_says_so() {
+        use MetadataSync::{Always, Exact, Never};
+        let bound = Translation::Bound {
+            target: 10,
+            reread: 1,
+        };
+        let ahead = Translation::Ahead {
+            target: 10,
+            copied_to: 8,
+        };
+        for (rule, translation, goes) in [
+            (Exact, exact(10), true),
+            (Exact, exact(7), false),
+            (Exact, exact(11), false),
+            (Exact, bound, false),
+            (Exact, ahead, false),
+            (Always, exact(7), true),
+            (Always, bound, true),
+            (Never, exact(10), false),
+        ] {
+            let it = Translated::new(commit(10), translation, rule);
+            assert_eq!(it.metadata == "m", goes, "{rule} {translation:?}");
+            assert_eq!(it.is_bare(), !goes, "{rule} {translation:?}");
+        }
+        let without = Commit {
+            metadata: String::new(),
+            ..commit(10)
+        };
+        assert!(!Translated::new(without, exact(7), Exact).is_bare());
+        assert!(!Translated::new(commit(10), Translation::Unknown, Exact).is_bare());
+    }
+
+    #[test]
     fn checkpoints_are_monotonic_unless_the_source_group_went_back() {
         let told =
             |now: &Group, source, target| checkpoints(now, Some(&placements(source, target))).len() == 1;
@@ -417,7 +475,8 @@ mod tests {
             (TopicPartition::new("orders", 0), commit(1)),
             (TopicPartition::new("other", 0), commit(1)),
         ];
-        let group = translate(&committed.into(), &BTreeMap::new(), |tp| &*tp.topic == "orders");
+        let copied = |tp: &TopicPartition| &*tp.topic == "orders";
+        let group = translate(&committed.into(), &BTreeMap::new(), MetadataSync::Exact, copied);
         assert_eq!(group.len(), 1);
         assert_eq!(
             group[&TopicPartition::new("orders", 0)].translation,

@@ -118,6 +118,9 @@ pub struct GroupStatus {
     pub bounded: u64,
     /// Of these, without a position on the target.
     pub untranslated: u64,
+    /// Of these, without the metadata that they have on the source: see `offset_sync.metadata`.
+    #[serde(default)]
+    pub metadata_withheld: u64,
     /// Time since its positions on the target were last those of the source; unknown before the first.
     pub staleness_seconds: Option<f64>,
 }

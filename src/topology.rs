@@ -272,6 +272,8 @@ pub struct OffsetSyncSpec {
     pub write_groups: bool,
     /// Whether groups that causeway created on the target go when they are deleted on the source. Default no.
     pub delete_groups: bool,
+    /// Where the metadata of positions goes along. Default where the offset is the same.
+    pub metadata: MetadataSync,
     /// Whether MM2's checkpoints are written. Default yes.
     pub checkpoints: bool,
     /// Whether MM2's offset syncs are written, on the target. Default yes.
@@ -339,6 +341,17 @@ pub enum SyncMode {
     Report,
 }
 
+/// Where the metadata of a position goes along with it: what consumers keep there may count from the offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataSync {
+    /// Where the position is the same offset on both sides. Default.
+    Exact,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
 /// All flows of all loaded topologies, by id.
 pub type Flows = BTreeMap<FlowId, FlowSpec>;
 
@@ -379,3 +392,4 @@ impl OnGap {
 words!(OnGap { Halt = "halt", Continue = "continue" });
 words!(Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" });
 words!(SyncMode { Apply = "apply", Report = "report" });
+words!(MetadataSync { Exact = "exact", Always = "always", Never = "never" });

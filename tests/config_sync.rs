@@ -12,8 +12,8 @@ use causeway::kafka::ClusterAlias;
 use causeway::kafka::admin::Admin;
 use causeway::replication_policy::{HeartbeatTopics, ReplicationPolicy, Selection};
 use causeway::topology::{
-    Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, GapPolicy, HeartbeatSpec, MirrorMakerSpec,
-    OffsetSyncSpec, OnGap, Provenance, StartFrom, SyncMode, Throttle,
+    Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, GapPolicy, HeartbeatSpec, MetadataSync,
+    MirrorMakerSpec, OffsetSyncSpec, OnGap, Provenance, StartFrom, SyncMode, Throttle,
 };
 use regex::Regex;
 
@@ -62,6 +62,7 @@ fn flow(prefix: &str, mode: SyncMode) -> FlowSpec {
             interval: Duration::from_secs(5),
             write_groups: true,
             delete_groups: false,
+            metadata: MetadataSync::Exact,
             checkpoints: true,
             offset_syncs: true,
             map_retention: Duration::from_secs(86_400),

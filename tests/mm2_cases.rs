@@ -12,6 +12,7 @@ use causeway::kafka::groups::Commit;
 use causeway::kafka::{Offset, Source, Target, TopicPartition};
 use causeway::mm2::{KeyValue, OffsetSync};
 use causeway::offset_map::{MapWriter, PartitionMap, Segment, Translation, decode_key, encode_key};
+use causeway::topology::MetadataSync;
 
 use crate::harness::Random;
 use crate::harness::oracle::mm2 as java;
@@ -684,7 +685,13 @@ fn commit(offset: i64) -> Commit {
 fn group(source: i64, target: i64) -> Group {
     let translation = Translation::Exact { target, run: None };
     let source = commit(source);
-    [(here(), Translated { source, translation })].into()
+    let metadata = source.metadata.clone();
+    let translated = Translated {
+        source,
+        translation,
+        metadata,
+    };
+    [(here(), translated)].into()
 }
 
 /// `MirrorCheckpointTaskTest.testSyncOffset` and `testSyncOffsetForTargetGroupWithNullOffsetAndMetadata`.
@@ -715,7 +722,14 @@ fn checkpoints_are_told_as_mm2_tells_them() {
         map.apply(&segment.key(&here()), Some((segment.clone(), 0)));
     }
     let maps = [(here(), map)].into();
-    let at = |offset: i64| group_sync::translate(&[(here(), commit(offset))].into(), &maps, |_| true);
+    let at = |offset: i64| {
+        group_sync::translate(
+            &[(here(), commit(offset))].into(),
+            &maps,
+            MetadataSync::Always,
+            |_| true,
+        )
+    };
     let told = |now: &Group, before: Option<&Placements>| -> Vec<i64> {
         let told = group_sync::checkpoints(now, before);
         told.values().map(|it| it.target).collect()

@@ -704,6 +704,80 @@ fn a_group_deleted_on_the_source_is_deleted_only_where_it_is_asked_for_and_cause
     assert_eq!(there(late).len(), 1, "another run made it");
 }
 
+/// Consumers that finish records out of order keep there which they have, counted from the offset.
+#[test]
+fn metadata_goes_along_only_where_the_offset_is_the_same_or_the_user_says_so() {
+    let Pair { source, target } = pair();
+    let (even, holes) = (unique("metadata-even"), unique("metadata-holes"));
+    for topic in [&even, &holes] {
+        source.create_topic(topic, PARTITIONS, &[]);
+    }
+    let records: Vec<_> = (0..20)
+        .map(|n| NewRecord::new(&even, 0, &n.to_string(), "v"))
+        .collect();
+    oracle::produce(&source.bootstrap(), &records, "none");
+    write(source, &holes, 20);
+    let prefix = unique("metadata");
+    let (same, denser) = (
+        unique(&format!("{prefix}-same")),
+        unique(&format!("{prefix}-denser")),
+    );
+    for (name, topic) in [(&same, &even), (&denser, &holes)] {
+        let commit = GroupCommit {
+            topic: topic.clone(),
+            partition: 0,
+            offset: 12,
+            metadata: "bitmap".to_owned(),
+            leader_epoch: None,
+        };
+        oracle::assign_and_commit(&source.bootstrap(), name, &commit);
+    }
+    for (rule, expected) in [
+        ("exact", ["bitmap", ""]),
+        ("always", ["bitmap"; 2]),
+        ("never", [""; 2]),
+    ] {
+        let (seoul, busan) = (unique("meta-seoul"), unique("meta-busan"));
+        let settings = format!(", metadata: {rule}");
+        let topics = format!("{even}, {holes}");
+        // Without the markers of transactions on the target, the offsets of one topic stay the same.
+        let flow =
+            of_groups(&unique("metadata"), &topics, &prefix, &settings) + "  delivery: at_least_once\n";
+        let daemon = under_aliases(&seoul, &busan, &flow);
+        wait_for_records(&daemon, source, &even);
+        wait_for_records(&daemon, source, &holes);
+        let names = [&same, &denser];
+        daemon.wait_for("both are written, and it is said", SOON, |status| {
+            names.iter().zip(expected).all(|(name, metadata)| {
+                is_written(status, name)
+                    && group(status, name)["metadata_withheld"] == i64::from(metadata.is_empty())
+            })
+        });
+        let told = read(target, &mm2::checkpoints_topic(&ClusterAlias::new(&seoul)));
+        for (name, metadata) in names.iter().zip(expected) {
+            let there = oracle::group_commits(&target.bootstrap(), name);
+            assert_eq!(
+                (there.len(), there[0].metadata.as_str()),
+                (1, metadata),
+                "{rule} {name}"
+            );
+            let checkpoint = told
+                .iter()
+                .filter_map(|it| Checkpoint::decode(it.key.as_deref()?, it.value.as_deref()?))
+                .rfind(|it| it.group == **name);
+            assert_eq!(
+                checkpoint.expect("it is told").metadata,
+                metadata,
+                "{rule} {name}"
+            );
+        }
+        assert_eq!(daemon.terminate(SOON), 0);
+        for name in names {
+            oracle::delete_group(&target.bootstrap(), name);
+        }
+    }
+}
+
 #[test]
 fn a_group_that_cannot_be_written_and_a_target_that_is_away_hold_up_no_other_group() {
     let source = &pair().source;
@@ -727,7 +801,8 @@ fn a_group_that_cannot_be_written_and_a_target_that_is_away_hold_up_no_other_gro
     };
     commit(&refused, "longer than ten bytes");
     commit(&missing, "short");
-    let daemon = daemon_between(source, &target, of_groups(&name, &topic, &prefix, ""));
+    let flow = of_groups(&name, &topic, &prefix, ", metadata: always");
+    let daemon = daemon_between(source, &target, flow);
     wait_for_records(&daemon, source, &topic);
     oracle::join_group(&target.bootstrap(), &active, &topic, "classic");
     oracle::set_group_offset(&source.bootstrap(), &active, &topic, 0, 10);

@@ -169,6 +169,10 @@ fn groups(sync: &GroupSyncStatus) -> String {
     note("held at the end of the copy", with(|group| 0 < group.held));
     note("in a thinned part of the map", with(|group| 0 < group.bounded));
     note("that cannot be translated", with(|group| 0 < group.untranslated));
+    note(
+        "that go without their metadata",
+        with(|group| 0 < group.metadata_withheld),
+    );
     match (sync.seconds_since_last_pass, parts.is_empty()) {
         (None, _) => "unknown until the first look".into(),
         (Some(_), true) => "none with positions in copied topics".into(),

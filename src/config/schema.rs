@@ -480,6 +480,12 @@ static OFFSET_SYNC: &[Key] = &[
         "A group that is deleted on the source is deleted on the target, if causeway created it there and it has had no members there since.",
     ),
     key(
+        "metadata",
+        OneOf(&["exact", "always", "never"]),
+        Default("exact"),
+        "Where the metadata that a group stored with a position goes along. exact: where the position is the same offset on both sides; consumers that finish records out of order keep there which they have, counted from the offset, and on the target the same records may lie closer. always: everywhere, as MirrorMaker 2; only where no metadata counts from the offset. never: nowhere.",
+    ),
+    key(
         "checkpoints",
         Boolean,
         Default("true"),

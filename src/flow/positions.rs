@@ -27,7 +27,7 @@ use super::supervision::{Busy, Part, panicked};
 use super::task_thread::task_of;
 use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, View, lock, now_ms};
 use crate::error::{Code, Error, Result, Side};
-use crate::group_sync::{self, Decision, Group, Placements};
+use crate::group_sync::{self, Decision, Group, Placements, Translated};
 use crate::kafka::admin::{GroupState, OffsetSpec};
 use crate::kafka::control::ControlProducer;
 use crate::kafka::groups::{Commit, Groups, Positions, Read};
@@ -353,12 +353,13 @@ impl Translator {
         committed: Read,
         reader: &MapReader,
     ) -> Result<()> {
+        let metadata = context.spec.offset_sync.metadata;
         let mut now: BTreeMap<String, Group> = BTreeMap::new();
         for (group, positions) in committed {
             match positions {
                 Ok(positions) => {
                     let copied = |tp: &TopicPartition| view.partitions.contains_key(tp);
-                    let group_now = group_sync::translate(&positions, reader.maps(), copied);
+                    let group_now = group_sync::translate(&positions, reader.maps(), metadata, copied);
                     if !group_now.is_empty() {
                         now.insert(group, group_now);
                     }
@@ -759,7 +760,7 @@ impl Translator {
                     topic_partition: TopicPartition::new(route.remote.as_str(), tp.partition),
                     upstream: Source(NextOffset(is.source)),
                     downstream: Target(NextOffset(is.target)),
-                    metadata: positions[&tp].source.metadata.clone(),
+                    metadata: positions[&tp].metadata.clone(),
                 };
                 if let Some((key, value)) = checkpoint.encode() {
                     self.numbers += 1;
@@ -907,16 +908,16 @@ impl Translator {
 
     fn status(&self, now: Instant) -> GroupSyncStatus {
         let groups = self.groups.iter().map(|(group, known)| {
-            let count = |is: fn(&Translation) -> bool| {
-                known.positions.values().filter(|it| is(&it.translation)).count() as u64
-            };
+            let count =
+                |is: fn(&Translated) -> bool| known.positions.values().filter(|it| is(it)).count() as u64;
             let status = GroupStatus {
                 state: known.state.to_owned(),
                 reason: known.reason.clone(),
                 partitions: known.positions.len() as u64,
-                held: count(|it| matches!(it, Translation::Ahead { .. })),
-                bounded: count(|it| matches!(it, Translation::Bound { .. })),
-                untranslated: count(|it| it.target().is_none()),
+                held: count(|it| matches!(it.translation, Translation::Ahead { .. })),
+                bounded: count(|it| matches!(it.translation, Translation::Bound { .. })),
+                untranslated: count(|it| it.translation.target().is_none()),
+                metadata_withheld: count(Translated::is_bare),
                 staleness_seconds: known
                     .current
                     .map(|at| now.saturating_duration_since(at).as_secs_f64()),

@@ -440,6 +440,7 @@ impl Builder<'_> {
                     interval: sync.duration("interval").unwrap_or_default(),
                     write_groups: sync.boolean("write_groups").unwrap_or_default(),
                     delete_groups: sync.boolean("delete_groups").unwrap_or_default(),
+                    metadata: word(sync, "metadata", MetadataSync::from_word, MetadataSync::Exact),
                     checkpoints: sync.boolean("checkpoints").unwrap_or_default(),
                     offset_syncs: sync.boolean("offset_syncs").unwrap_or_default(),
                     map_retention: sync.duration("map_retention").unwrap_or_default(),

@@ -280,8 +280,8 @@ impl Place {
 pub struct Row {
     pub group: String,
     pub place: Place,
-    /// What the group stored with its position on the source.
-    pub metadata: String,
+    /// The position on the source.
+    pub commit: Commit,
     pub now: Now,
 }
 
@@ -356,7 +356,7 @@ pub fn rows_of_group(
         Row {
             group: group.to_owned(),
             place,
-            metadata: commit.metadata,
+            commit,
             now,
         }
     };

@@ -16,6 +16,7 @@ use crate::error::{Error, Side};
 use crate::flow::audit::{Deed, login};
 use crate::flow::moved::{Given, follow_again};
 use crate::flow::now_ms;
+use crate::group_sync::metadata;
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::GroupState;
 use crate::kafka::groups::{Commit, GroupProcess, Groups};
@@ -59,8 +60,9 @@ fn effect(row: &Row) -> String {
     }
 }
 
-fn given(row: &Row) -> Option<Given> {
+fn given(flow: &FlowSpec, row: &Row) -> Option<Given> {
     let place = &row.place;
+    let metadata = metadata(flow.offset_sync.metadata, &row.commit, place.translation?);
     Some(Given {
         source_offset: place.position,
         remote: TopicPartition::new(place.remote.as_str(), place.source.partition),
@@ -72,13 +74,16 @@ fn given(row: &Row) -> Option<Given> {
             offset: place.target()?,
             // The target's epochs are its own.
             leader_epoch: None,
-            metadata: row.metadata.clone(),
+            metadata: metadata.to_owned(),
         },
     })
 }
 
 fn text(flow: &FlowSpec, group: &str, rows: &[Row], executed: bool) -> String {
-    let positions = count(rows.iter().filter_map(given).count(), "position");
+    let positions = count(
+        rows.iter().filter(|row| row.place.target().is_some()).count(),
+        "position",
+    );
     let summary = match executed {
         true => format!("{positions} of {group} written, and the flow follows its source group again"),
         false => format!("{positions} of {group} would be written; nothing was, give --execute"),
@@ -140,7 +145,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Sync) -> Outcome<()>
     let (rows, asked) = told_rows(flow, look);
     verdict(asked)?;
     let (given, missed): (Vec<Given>, Vec<&Row>) = (
-        rows.iter().filter_map(given).collect(),
+        rows.iter().filter_map(|row| given(flow, row)).collect(),
         rows.iter().filter(|row| row.place.is_missed()).collect(),
     );
     if rows.is_empty() {
@@ -208,7 +213,7 @@ mod tests {
             let row = row(position, now);
             assert_eq!(effect(&row), says);
             assert_eq!(
-                given(&row).map(|it| (it.before, it.commit.offset)),
+                given(&flow, &row).map(|it| (it.before, it.commit.offset)),
                 becomes.map(|it| (now, it))
             );
         }

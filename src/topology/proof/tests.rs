@@ -61,6 +61,7 @@ fn flow(
             interval: Duration::from_secs(5),
             write_groups: true,
             delete_groups: false,
+            metadata: MetadataSync::Exact,
             checkpoints: true,
             offset_syncs: true,
             map_retention: Duration::from_secs(86_400),
