@@ -51,9 +51,9 @@ pub type Group = BTreeMap<TopicPartition, Translated>;
 
 /// Translates a group's positions in partitions that this flow copies; `copied` maps those to their names on the
 /// target. Positions elsewhere are not this flow's.
-pub fn translate(
+pub fn translate<'a>(
     committed: &BTreeMap<TopicPartition, Commit>,
-    maps: &BTreeMap<TopicPartition, PartitionMap>,
+    map: impl Fn(&TopicPartition) -> Option<&'a PartitionMap>,
     metadata: MetadataSync,
     copied: impl Fn(&TopicPartition) -> bool,
 ) -> Group {
@@ -61,9 +61,7 @@ pub fn translate(
         .iter()
         .filter(|(tp, commit)| copied(tp) && 0 <= commit.offset);
     ours.map(|(tp, source)| {
-        let translation = maps
-            .get(tp)
-            .map_or(Translation::Unknown, |map| map.translate(source.offset));
+        let translation = map(tp).map_or(Translation::Unknown, |map| map.translate(source.offset));
         (tp.clone(), Translated::new(source.clone(), translation, metadata))
     })
     .collect()
@@ -476,7 +474,7 @@ mod tests {
             (TopicPartition::new("other", 0), commit(1)),
         ];
         let copied = |tp: &TopicPartition| &*tp.topic == "orders";
-        let group = translate(&committed.into(), &BTreeMap::new(), MetadataSync::Exact, copied);
+        let group = translate(&committed.into(), |_| None, MetadataSync::Exact, copied);
         assert_eq!(group.len(), 1);
         assert_eq!(
             group[&TopicPartition::new("orders", 0)].translation,

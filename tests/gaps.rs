@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use causeway::mm2::Checkpoint;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
@@ -10,7 +11,8 @@ use crate::commands::{Files, shared_clusters};
 use crate::harness::daemon::{Daemon, clusters_yaml};
 use crate::harness::load::Load;
 use crate::harness::oracle::{self, Isolation, NewRecord};
-use crate::harness::{Cluster, Pair, load, pair, unique};
+use crate::harness::{Cluster, Pair, load, pair, unique, wait_until};
+use crate::positions;
 use crate::replication::{
     SOON, assert_same, daemon, daemon_between, is_stopped_for, partition, topology, wait_until_copied,
 };
@@ -491,4 +493,102 @@ fn a_gap_is_accepted_while_an_at_least_once_flow_runs_and_nothing_is_lost() {
         .cloned()
         .collect();
     assert!(first == from, "{} and {} records", from.len(), to.len());
+}
+
+/// What of a group in one partition is neither written nor told, and why, by the status.
+fn wait_until_untranslated(daemon: &Daemon, name: &str, why: &str) {
+    daemon.wait_for("its position is not translated", SOON, |status| {
+        let group = positions::group(status, name);
+        group["untranslated"] == 1 && group["reason"].to_string().contains(why)
+    });
+}
+
+/// Source offsets of the checkpoints of a group.
+fn told(target: &Cluster, name: &str) -> Vec<i64> {
+    let records = oracle::dump(&target.bootstrap(), "seoul.checkpoints.internal", COMMITTED);
+    let checkpoints = records
+        .iter()
+        .filter_map(|it| Checkpoint::decode(it.key.as_deref()?, it.value.as_deref()?));
+    checkpoints
+        .filter(|it| it.group == name)
+        .map(|it| it.upstream.0.0)
+        .collect()
+}
+
+#[test]
+fn a_group_that_starts_over_in_a_source_topic_made_anew_is_not_taken_back_on_the_target() {
+    let Pair { source, target } = pair();
+    let topic = unique("anew-group");
+    source.create_topic(&topic, 1, &[]);
+    write(source, &topic, "old", 0..100);
+    let at = |offset| oracle::set_group_offset(&source.bootstrap(), &topic, &topic, 0, offset);
+    let there = || positions::position(target, &topic, &topic, 0);
+    at(50);
+    let settings = format!("  tasks: 1\n  on_gap: halt\n{}", positions::OFTEN);
+    let mut daemon = daemon(topology(&topic, &[&topic], &settings));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    wait_until("its position is written", SOON, || there().is_some());
+    let before = there();
+    make_anew(source, &topic);
+    write(source, &topic, "new", 0..20);
+    at(5);
+    let made_anew = "source topic was made anew";
+    wait_until_untranslated(&daemon, &topic, made_anew);
+    daemon.wait_for("it is halted", SOON, |status| {
+        is_stopped_for(status, &topic, 0, "halted", "S303 source_recreated")
+    });
+    daemon.restart();
+    wait_until_untranslated(&daemon, &topic, made_anew);
+    assert_eq!(there(), before, "it was taken back");
+    assert_eq!(told(target, &topic), [50]);
+    assert_eq!(daemon.terminate(Duration::from_secs(20)), 0);
+
+    // Once the new topic is copied, it continues there.
+    let going_on = settings.replace("halt", "continue");
+    let daemon = crate::replication::daemon(topology(&topic, &[&topic], &going_on));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    wait_until("it follows", SOON, || before < there());
+    let from = there().expect("a position");
+    let records = oracle::dump(&target.bootstrap(), &topic, COMMITTED);
+    let next = records.into_iter().find(|it| from <= it.offset);
+    let key = next.and_then(|it| it.key).expect("a record");
+    assert_eq!(String::from_utf8_lossy(&key), "new-5");
+}
+
+#[test]
+fn no_position_is_written_past_the_end_of_a_target_topic_made_anew() {
+    let Pair { source, target } = pair();
+    let (topic, other) = (unique("target-group"), unique("target-witness"));
+    for topic in [&topic, &other] {
+        source.create_topic(topic, 1, &[]);
+        write(source, topic, "old", 0..100);
+    }
+    let at = |topic: &str, offset| oracle::set_group_offset(&source.bootstrap(), topic, topic, 0, offset);
+    let there = |topic: &str| positions::position(target, topic, topic, 0);
+    at(&topic, 50);
+    let settings = format!("  tasks: 1\n{}", positions::OFTEN);
+    let mut daemon = daemon(topology(&topic, &[&topic, &other], &settings));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    wait_until_copied(&daemon, source, &other, SOON);
+    wait_until("its position is written", SOON, || there(&topic).is_some());
+    make_anew(target, &topic);
+    write(target, &topic, "foreign", 0..13);
+    let made_anew = "target topic was made anew";
+    for (offset, restarted) in [(60, false), (70, true)] {
+        at(&topic, offset);
+        if restarted {
+            daemon.restart();
+        }
+        wait_until_untranslated(&daemon, &topic, made_anew);
+        // Whoever sees this group sees the move as well.
+        at(&other, offset);
+        wait_until("the move was seen", SOON, || {
+            there(&other).is_some_and(|there| offset <= there)
+        });
+        assert_eq!(there(&topic), None, "the topic ends at 13");
+        assert_eq!(told(target, &topic), [50]);
+    }
+    daemon.wait_for("it is halted", SOON, |status| {
+        is_stopped_for(status, &topic, 0, "halted", "T304 target_lost_records")
+    });
 }

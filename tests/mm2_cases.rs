@@ -721,11 +721,11 @@ fn checkpoints_are_told_as_mm2_tells_them() {
     for segment in writer.segments(18) {
         map.apply(&segment.key(&here()), Some((segment.clone(), 0)));
     }
-    let maps = [(here(), map)].into();
+    let maps = BTreeMap::from([(here(), map)]);
     let at = |offset: i64| {
         group_sync::translate(
             &[(here(), commit(offset))].into(),
-            &maps,
+            |tp| maps.get(tp),
             MetadataSync::Always,
             |_| true,
         )

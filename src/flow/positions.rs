@@ -327,10 +327,7 @@ impl Translator {
     fn catch_up(&mut self, context: &FlowContext, tasks: u32) -> Result<()> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
-            None => {
-                let topic = context.spec.id.offset_map_topic();
-                MapReader::open(&context.target, &topic, tasks)?
-            }
+            None => MapReader::open(&context.target, &context.spec.id, tasks)?,
         };
         let caught_up = reader.catch_up(MAP_TIMEOUT);
         // What was read stays where the next pass may go on there.
@@ -354,12 +351,17 @@ impl Translator {
         reader: &MapReader,
     ) -> Result<()> {
         let metadata = context.spec.offset_sync.metadata;
+        let outdated = match self::outdated(context, view, reader, &committed) {
+            Ok(outdated) => outdated,
+            Err(error) => return self.note("topics of groups", Err(error)),
+        };
+        let maps = |tp: &TopicPartition| reader.maps().get(tp).filter(|_| !outdated.contains_key(tp));
         let mut now: BTreeMap<String, Group> = BTreeMap::new();
         for (group, positions) in committed {
             match positions {
                 Ok(positions) => {
                     let copied = |tp: &TopicPartition| view.partitions.contains_key(tp);
-                    let group_now = group_sync::translate(&positions, reader.maps(), metadata, copied);
+                    let group_now = group_sync::translate(&positions, maps, metadata, copied);
                     if !group_now.is_empty() {
                         now.insert(group, group_now);
                     }
@@ -378,6 +380,12 @@ impl Translator {
         let mut wanted = BTreeMap::new();
         let decided = decided.map(|decided| wanted = decided);
         self.note("group positions", decided)?;
+        for (group, positions) in &now {
+            let mut why = outdated.iter().filter(|(tp, _)| positions.contains_key(tp));
+            if let (Some((tp, why)), Some(known)) = (why.next(), self.groups.get_mut(group)) {
+                known.reason.get_or_insert_with(|| format!("{tp}: {why}"));
+            }
+        }
         self.store_moves(context)?;
         // A position that is ahead of what the checkpoints tell counts as somebody else's. So those that go forward are
         // told before they are written, and those that go back when they are written.
@@ -390,7 +398,7 @@ impl Translator {
             self.tell_checkpoints(context, view, &now, true)?;
         }
         if context.spec.offset_sync.offset_syncs {
-            let told = self.tell_offset_syncs(context, view, reader.maps());
+            let told = self.tell_offset_syncs(context, view, reader);
             self.note("offset syncs", told)?;
         }
         if self.upkeep.is_none_or(|at| UPKEEP <= at.elapsed()) {
@@ -776,15 +784,16 @@ impl Translator {
     }
 
     /// One offset sync per partition that has moved: the newest record.
-    fn tell_offset_syncs(
-        &mut self,
-        context: &FlowContext,
-        view: &View,
-        maps: &BTreeMap<TopicPartition, PartitionMap>,
-    ) -> Result<()> {
+    fn tell_offset_syncs(&mut self, context: &FlowContext, view: &View, reader: &MapReader) -> Result<()> {
         let topic = mm2::offset_syncs_topic(&context.spec.id.source);
         let at = now_ms();
-        for (tp, map) in maps.iter().filter(|(tp, _)| view.partitions.contains_key(tp)) {
+        let is_current = |tp: &TopicPartition| {
+            view.partitions.get(tp).is_some_and(|route| {
+                let between = reader.between().get(tp);
+                between.is_none_or(|it| it.outdated(&route.topic_id, &route.target_topic_id).is_none())
+            })
+        };
+        for (tp, map) in reader.maps().iter().filter(|(tp, _)| is_current(tp)) {
             let Some(run) = map.last_run() else {
                 continue;
             };
@@ -932,6 +941,31 @@ impl Translator {
             errors: self.errors.clone(),
         }
     }
+}
+
+/// The partitions in which groups have positions and whose map is not about the topics that are there now, and why.
+fn outdated(
+    context: &FlowContext,
+    view: &View,
+    reader: &MapReader,
+    committed: &Read,
+) -> Result<BTreeMap<TopicPartition, String>> {
+    let positions = committed.values().flatten().flat_map(BTreeMap::keys);
+    let partitions: BTreeMap<_, _> = positions
+        .filter_map(|tp| Some((tp.clone(), view.partitions.get(tp)?.remote.clone())))
+        .collect();
+    let (source, target) = (&context.source_admin, &context.target_admin);
+    let mut outdated = reader.outdated(source, target, &partitions, ADMIN_TIMEOUT)?;
+    // The view is older than the positions: a topic that it saw under the same id was not made anew in between.
+    for tp in partitions.into_keys() {
+        let (Some(route), Some(between)) = (view.partitions.get(&tp), reader.between().get(&tp)) else {
+            continue;
+        };
+        if let Some(why) = between.outdated(&route.topic_id, &route.target_topic_id) {
+            outdated.entry(tp).or_insert_with(|| why.to_owned());
+        }
+    }
+    Ok(outdated)
 }
 
 /// The checkpoints on the target, the newest of each partition of each group last.

@@ -177,6 +177,20 @@ pub fn progress_record(tp: &TopicPartition, progress: &StoredProgress) -> StateR
     record(&key, progress)
 }
 
+/// The source partition and its progress, of a record that tells both.
+pub fn progress_of_record(
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> Option<(TopicPartition, StoredProgress)> {
+    match serde_json::from_slice(key?).ok()? {
+        Key::Partition { topic, partition } => {
+            let progress = serde_json::from_slice(value?).ok()?;
+            Some((TopicPartition::new(topic, partition), progress))
+        }
+        _ => None,
+    }
+}
+
 /// The record that marks a slot as born.
 pub fn born_record(slot: u32, birth: &Birth) -> StateRecord {
     record(&Key::Slot { slot }, birth)

@@ -139,7 +139,7 @@ impl PartitionMap {
         self.segments
             .values()
             .rev()
-            .find_map(|kept| kept.segment.runs().last())
+            .find_map(|kept| kept.segment.runs().filter(|run| 0 <= run.target).last())
     }
 
     /// Takes in a record of the topic: a segment with the time it was written, or its deletion.
@@ -294,6 +294,14 @@ impl PartitionMap {
 
     /// Where a group continues that would read source offset `position` next.
     pub fn translate(&self, position: i64) -> Translation {
+        match self.answer(position) {
+            // No record is there.
+            answer if answer.target().is_some_and(|target| target < 0) => Translation::Unknown,
+            answer => answer,
+        }
+    }
+
+    fn answer(&self, position: i64) -> Translation {
         let Some((_, kept)) = self.segments.range(..=position).next_back() else {
             return match self.segments.values().next() {
                 None => Translation::Unknown,

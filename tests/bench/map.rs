@@ -8,10 +8,11 @@
 use std::time::{Duration, Instant};
 
 use causeway::flow::map_reader::MapReader;
-use causeway::kafka::TopicPartition;
+use causeway::kafka::{ClusterAlias, TopicPartition};
 use causeway::offset_map::{
     Edit, MapWriter, PartitionMap, Segment, SegmentKey, Translation, decode_key, encode_key,
 };
+use causeway::topology::FlowId;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -275,14 +276,25 @@ fn size() -> Vec<Figure> {
     figures
 }
 
+fn flow() -> FlowId {
+    FlowId {
+        topology: "bench".into(),
+        source: ClusterAlias::new("seoul"),
+        target: ClusterAlias::new("busan"),
+    }
+}
+
 /// Loads a map of so many runs, first as the cleaner and the upkeep leave it, then with as much more behind it as
 /// the cleaner may have left: an open segment, written again by each commit.
 fn load(runs: u64) -> Vec<Figure> {
     let cluster = ClusterOptions::new("target").default_jit().start();
     let mut figures = vec![];
-    let topic = "causeway.bench.seoul.offset-map.internal";
+    let flow = flow();
+    let (topic, progress) = (&flow.offset_map_topic(), flow.progress_topic());
     let config = [("cleanup.policy", "compact"), ("segment.bytes", "16777216")];
-    cluster.create_topic(topic, 1, &config);
+    for topic in [topic, &progress] {
+        cluster.create_topic(topic, 1, &config);
+    }
     let producer = Writer::new(&cluster.bootstrap(), topic);
     let mut nobody = |_: &[u8], _: Option<&[u8]>| {};
     let mut it = Copier::new(true, &mut nobody);
@@ -294,13 +306,7 @@ fn load(runs: u64) -> Vec<Figure> {
     }
     producer.flush();
     // Held meanwhile, so that the reader cannot use its memory again.
-    figures.extend(read(
-        &cluster.bootstrap(),
-        topic,
-        &map,
-        runs,
-        "as upkeep leaves it",
-    ));
+    figures.extend(read(&cluster.bootstrap(), &map, runs, "as upkeep leaves it"));
 
     let (mut written, mut records) = (0, 0u64);
     let next = map.copied_to().expect("there are runs") - 1_000_000_000;
@@ -319,15 +325,15 @@ fn load(runs: u64) -> Vec<Figure> {
     producer.flush();
     let runs = runs + UNCLEAN_COMMITS as u64;
     let name = format!("with {} MiB not cleaned, {records} records", written >> 20);
-    figures.extend(read(&cluster.bootstrap(), topic, &map, runs, &name));
+    figures.extend(read(&cluster.bootstrap(), &map, runs, &name));
     figures
 }
 
-fn read(bootstrap: &str, topic: &str, like: &PartitionMap, runs: u64, how: &str) -> Vec<Figure> {
+fn read(bootstrap: &str, like: &PartitionMap, runs: u64, how: &str) -> Vec<Figure> {
     let before = resident();
     let started = Instant::now();
     let mut reader =
-        MapReader::open(&connection("busan", bootstrap), topic, 1).expect("the settings are right");
+        MapReader::open(&connection("busan", bootstrap), &flow(), 1).expect("the settings are right");
     reader.catch_up(PATIENCE).expect("the broker answers");
     let took = started.elapsed().as_secs_f64();
     let memory = resident() - before;

@@ -51,7 +51,11 @@ pub fn look(
     // the target than on the source, on the source than in the map.
     let on_target = positions_on(config, flow, Side::Target, groups, process)?;
     let on_source = positions_on(config, flow, Side::Source, groups, process)?;
-    let maps = read_maps(config, flow)?;
+    let mut maps = read_maps(config, flow)?;
+    for (partition, why) in outdated(config, flow, &maps, &on_source)? {
+        eprintln!("note: {partition}: {why}");
+        maps.forget(&partition);
+    }
     let mut look = Look {
         rows: vec![],
         on_target: BTreeMap::new(),
@@ -79,6 +83,23 @@ pub fn look(
         }
     }
     Ok(look)
+}
+
+/// The partitions of positions whose map is not about the topics that are there now, and why.
+fn outdated(
+    config: &Config,
+    flow: &FlowSpec,
+    maps: &MapReader,
+    on_source: &Read,
+) -> Result<BTreeMap<TopicPartition, String>> {
+    let positions = on_source.values().flatten().flat_map(BTreeMap::keys);
+    let remote = |tp: &TopicPartition| flow.naming().format_remote_topic(&tp.topic);
+    let partitions = positions
+        .filter(|tp| maps.maps().contains_key(*tp))
+        .map(|tp| (tp.clone(), remote(tp)));
+    let admin = |side| Admin::new(cluster(config, flow, side), CLIENT_ID, side);
+    let (source, target) = (admin(Side::Source)?, admin(Side::Target)?);
+    maps.outdated(&source, &target, &partitions.collect(), PATIENCE)
 }
 
 /// The positions of groups on one side of the flow.
@@ -126,7 +147,7 @@ pub fn read_maps(config: &Config, flow: &FlowSpec) -> Result<MapReader> {
             format!("nothing is said about {topic}"),
         ))
     })?;
-    let mut reader = MapReader::open(target, &topic, described.partitions as u32)?;
+    let mut reader = MapReader::open(target, &flow.id, described.partitions as u32)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         match reader.catch_up(LOOK) {
