@@ -385,7 +385,7 @@ impl Code {
                 "T602",
                 "own_topic_lost",
                 Retry,
-                "the flow no longer knows what it has copied; to copy everything again, delete the flow's offset-map topic too and start causeway again, or store positions with causeway offsets reset then",
+                "the flow no longer knows what it has copied; delete the flow's offset-map topic too and start causeway again: it copies everything again or, with start_from: latest, what comes from then on",
             ),
             Code::TargetUnexpected => (
                 "T901",

@@ -8,7 +8,7 @@ use crate::harness::load::Load;
 use crate::harness::oracle::{self, Isolation, NewRecord, Step};
 use crate::harness::{Cluster, ClusterOptions, Pair, Resource, pair, unique, wait_until};
 use crate::replication::{
-    SOON, assert_same, assert_same_digest, daemon, daemon_between, is_stopped_for, topology,
+    SOON, assert_same, assert_same_digest, daemon, daemon_between, is_stopped_for, partition, topology,
     wait_until_copied,
 };
 
@@ -306,9 +306,11 @@ fn a_topic_below_min_insync_replicas_waits_alone_and_comes_back_by_itself() {
         let named = since.elapsed();
         let pause = goes_on(&target, &good);
         println!("{mode}, while running: named after {named:?}, the other waits {pause:?} at most");
-        let before = arrived(&target, &bad);
+        // What has arrived cannot be asked for now: a leader that has followed another and is alone tells no end (KIP-207).
         second.start();
-        wait_until("it goes on by itself", SOON, || before < arrived(&target, &bad));
+        daemon.wait_for("it goes on by itself", SOON, |status| {
+            partition(status, &bad, 0).is_some_and(|it| it["state"] == "running")
+        });
         for load in loads {
             load.stop();
         }

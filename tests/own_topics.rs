@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml, sasl_clusters_yaml};
 use crate::harness::oracle::{self, Isolation};
-use crate::harness::{Cluster, ClusterOptions, Pair, load, pair, unique, wait_until};
+use crate::harness::{Cluster, ClusterOptions, Pair, Resource, kafka_tool, load, pair, unique, wait_until};
 use crate::replication::{SOON, assert_same, daemon, daemon_between, topology, wait_until_copied};
 
 /// What a flow says of itself when no task may run.
@@ -17,6 +17,34 @@ fn is_stopped_by(status: &Value, code: &str) -> bool {
         && flow["reason"]
             .as_str()
             .is_some_and(|reason| reason.contains(code))
+}
+
+fn is_ready(daemon: &Daemon) -> bool {
+    daemon.get("/ready").is_some_and(|(code, _)| code == 200)
+}
+
+/// Why a flow of one topology stands, when its reason ends with a command.
+fn command(daemon: &Daemon) -> String {
+    let mut command = None;
+    daemon.wait_for("it names a command", SOON, |status| {
+        let reason = status["flows"][0]["reason"].as_str().unwrap_or_default();
+        let at = reason.find("kafka-").filter(|_| reason.contains("T601"));
+        command = at.map(|at| reason[at..].split(';').next().unwrap_or_default().to_owned());
+        command.is_some()
+    });
+    command.expect("waited for")
+}
+
+/// Runs a command as it was printed, by somebody who may.
+fn run(command: &str, cluster: &Cluster) {
+    let mut words = command.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let at = words
+        .iter()
+        .position(|word| word == "--bootstrap-server")
+        .expect("it says where");
+    words[at + 1] = cluster.bootstrap();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    kafka_tool(words[0], &words[1..]);
 }
 
 fn records(cluster: &Cluster, topic: &str) -> usize {
@@ -139,6 +167,19 @@ fn a_target_that_takes_few_settings_gets_the_own_topics_and_the_users_without_th
         let configs = oracle::topic_configs(&target.bootstrap(), &topic);
         configs == [("retention.ms".to_owned(), "-1".to_owned())].into()
     });
+    let refused = |status: &Value| {
+        let errors = status["flows"][0]["config_sync"]["errors"].as_array();
+        errors.is_some_and(|errors| errors.iter().any(|it| it.to_string().contains("T303")))
+    };
+    daemon.wait_for("what it refuses is said", SOON, refused);
+    drop(daemon);
+    // What the advice says.
+    let exclude = "  config_sync: { interval: 1s, exclude: [segment.bytes, max.compaction.lag.ms] }\n";
+    let daemon = daemon_between(source, &target, topology(&topic, &[&topic], exclude));
+    daemon.wait_for("nothing is refused", SOON, |status| {
+        let sync = &status["flows"][0]["config_sync"];
+        sync["errors"].as_array().is_some_and(Vec::is_empty) && is_ready(&daemon)
+    });
 }
 
 #[test]
@@ -197,4 +238,79 @@ fn progress_that_is_deleted_under_a_running_flow_is_said_and_nothing_is_copied_a
     daemon.restart();
     wait_until_copied(&daemon, source, &topic, SOON);
     assert_eq!(records(target, &topic), 800);
+    // Or, where nothing is to come again.
+    for what in ["progress", "offset-map"] {
+        target.delete_topic(&own(&topic, what));
+    }
+    daemon.wait_for("it says so again", SOON, lost);
+    assert_eq!(daemon.terminate(SOON), 0);
+    let daemon = crate::replication::daemon(topology(&topic, &[&topic], "  start_from: latest\n"));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    assert_eq!(records(target, &topic), 800);
+    fill(source, &topic);
+    wait_until_copied(&daemon, source, &topic, SOON);
+    assert_eq!(records(target, &topic), 1200);
+}
+
+#[test]
+fn an_own_topic_that_became_smaller_names_the_command_that_mends_it() {
+    let Pair { source, target } = pair();
+    let topic = unique("shrunk");
+    source.create_topic(&topic, 8, &[]);
+    fill(source, &topic);
+    let mut daemon = daemon(topology(&topic, &[&topic], ""));
+    wait_until_copied(&daemon, source, &topic, SOON);
+    assert_eq!(daemon.terminate(SOON), 0);
+    let map = own(&topic, "offset-map");
+    target.delete_topic(&map);
+    target.create_topic(&map, 2, &[("cleanup.policy", "compact")]);
+    fill(source, &topic);
+    daemon.restart();
+    run(&command(&daemon), target);
+    wait_until_copied(&daemon, source, &topic, SOON);
+    assert_eq!(assert_same(source, target, &topic, &topic), 800);
+}
+
+#[test]
+fn an_own_topic_that_deletes_and_may_not_be_changed_names_the_command_that_mends_it() {
+    let Pair { source, .. } = pair();
+    let target = ClusterOptions::new("unchangeable").acls().start();
+    let topic = unique("unchangeable");
+    for (kind, operations) in [
+        (
+            "Topic",
+            &["Create", "Read", "Write", "Describe", "DescribeConfigs"][..],
+        ),
+        ("Group", &["Read", "Describe"]),
+        ("TransactionalId", &["Write", "Describe"]),
+    ] {
+        target.grant(&Resource::prefixed(kind, "causeway."), operations);
+    }
+    let copied = [
+        "Create",
+        "Write",
+        "Describe",
+        "Alter",
+        "DescribeConfigs",
+        "AlterConfigs",
+    ];
+    target.grant(&Resource::topic(&topic), &copied);
+    target.grant(&Resource::topic("heartbeats"), &["Create", "Write", "Describe"]);
+    source.create_topic(&topic, 8, &[]);
+    fill(source, &topic);
+    let progress = own(&topic, "progress");
+    target.create_topic(&progress, 4, &[("cleanup.policy", "delete")]);
+    let clusters = [
+        clusters_yaml(&[("seoul", &source.bootstrap())]),
+        sasl_clusters_yaml(&[("busan", &target)]).replacen("clusters:\n", "", 1),
+    ];
+    let daemon = Daemon::start(DaemonOptions::new(
+        clusters.concat(),
+        topology(&topic, &[&topic], ""),
+    ));
+    let command = command(&daemon);
+    assert_eq!(records(&target, &progress), 0, "nothing is stored there");
+    run(&command, &target);
+    wait_until_copied(&daemon, source, &topic, SOON);
+    assert_eq!(assert_same(source, &target, &topic, &topic), 400);
 }

@@ -522,31 +522,8 @@ impl Cluster {
 
     /// What Kafka's own `kafka-consumer-groups.sh` prints.
     pub fn consumer_groups(&self, arguments: &[&str]) -> String {
-        let mut java = Command::new("java");
-        java.args([
-            "-XX:+UseSerialGC",
-            "-Xshare:auto",
-            "-Dfile.encoding=UTF-8",
-            "-Dstdout.encoding=UTF-8",
-        ])
-        .arg("-cp")
-        .arg(classpath())
-        .arg("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand")
-        .args(["--bootstrap-server", &self.bootstrap()])
-        .args(arguments)
-        // Java takes the encoding of arguments from here.
-        .env("LC_ALL", "C.UTF-8");
-        let output = java.output().expect("java starts");
-        let (stdout, stderr) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
-        // The tool tells of some failures in its output only.
-        assert!(
-            output.status.success() && !stdout.contains("Error: "),
-            "{arguments:?}\n{stdout}\n{stderr}"
-        );
-        stdout.into_owned()
+        let at = ["--bootstrap-server", &self.bootstrap()];
+        kafka_tool("kafka-consumer-groups.sh", &[&at, arguments].concat())
     }
 
     /// Allows [`SASL_USER`] these operations, by Kafka's words (`Read`, `DescribeConfigs`…). With
@@ -614,6 +591,41 @@ impl Broker<'_> {
         process.signal("TERM");
         process.wait(START_TIMEOUT);
     }
+}
+
+/// What one of Kafka's own tools prints, by the name of its script.
+pub fn kafka_tool(script: &str, arguments: &[&str]) -> String {
+    let class = match script {
+        "kafka-consumer-groups.sh" => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        "kafka-configs.sh" => "kafka.admin.ConfigCommand",
+        "kafka-topics.sh" => "org.apache.kafka.tools.TopicCommand",
+        "kafka-transactions.sh" => "org.apache.kafka.tools.TransactionsCommand",
+        other => panic!("{other}: say here which class it runs"),
+    };
+    let mut java = Command::new("java");
+    java.args([
+        "-XX:+UseSerialGC",
+        "-Xshare:auto",
+        "-Dfile.encoding=UTF-8",
+        "-Dstdout.encoding=UTF-8",
+    ])
+    .arg("-cp")
+    .arg(classpath())
+    .arg(class)
+    .args(arguments)
+    // Java takes the encoding of arguments from here.
+    .env("LC_ALL", "C.UTF-8");
+    let output = java.output().expect("java starts");
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    // Some tools tell of some failures in their output only.
+    assert!(
+        output.status.success() && !stdout.contains("Error: "),
+        "{arguments:?}\n{stdout}\n{stderr}"
+    );
+    stdout.into_owned()
 }
 
 fn new_id() -> String {

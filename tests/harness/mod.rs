@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use kafka::{Cluster, ClusterOptions, Resource};
+pub use kafka::{Cluster, ClusterOptions, Resource, kafka_tool};
 
 /// Two clusters shared by all tests of this process.
 pub struct Pair {
