@@ -10,10 +10,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
 
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
-use crate::harness::kafka::classpath;
 use crate::harness::load::{self, Load};
 use crate::harness::oracle::{self, Isolation, NewRecord};
-use crate::harness::{Cluster, Pair, Random, pair, unique, wait_until};
+use crate::harness::{Cluster, Pair, Random, kafka_tool, pair, unique, wait_until};
 use crate::replication::{
     SOON, assert_same, assert_same_digest, daemon, daemon_between, is_stopped_for, partition, partitions,
     topology, wait_until_copied,
@@ -536,15 +535,10 @@ fn progress_behind_a_strangers_open_transaction_is_not_taken_for_all_there_is_un
         said.contains("L302 progress_hidden")
     });
     let end = oracle::end_offsets(&target.bootstrap(), &topic, Isolation::ReadUncommitted);
-    let command = said
-        .split("kafka-transactions.sh ")
-        .nth(1)
-        .expect("the command is named");
-    let command: Vec<&str> = command.split(';').next().unwrap_or_default().split(' ').collect();
-    let mut tool = std::process::Command::new("java");
-    tool.args(["-cp", &classpath(), "org.apache.kafka.tools.TransactionsCommand"]);
-    let ran = tool.args(&command).output().expect("java starts");
-    assert!(ran.status.success(), "{command:?}: {ran:?}");
+    let at = said.find("kafka-transactions.sh").expect("the command is named");
+    let command = said[at..].split(';').next().unwrap_or_default();
+    let words: Vec<&str> = command.split(' ').collect();
+    kafka_tool(words[0], &words[1..]);
     fill();
     wait_until_copied(&daemon, source, &topic, SOON);
     assert_eq!(
