@@ -93,7 +93,12 @@ impl MovedGroups {
         let topic = flow.failover_topic();
         let mut follow = BTreeSet::new();
         let end = match partitions(admin, &topic, TIMEOUT) {
-            Ok(_) => end(admin, &topic)?,
+            Ok(_) => admin.list_offset(
+                &TopicPartition::new(topic.as_str(), 0),
+                OffsetSpec::Latest,
+                true,
+                TIMEOUT,
+            )?,
             // It is created by the first who has something to say.
             Err(error) if error.code == Code::TargetTopicMissing => 0,
             Err(error) => return Err(error.of_own_topic()),
@@ -133,19 +138,6 @@ impl MovedGroups {
             }
         }
     }
-}
-
-/// The end of the only partition of a topic.
-fn end(admin: &Admin, topic: &str) -> Result<i64> {
-    let partition = TopicPartition::new(topic, 0);
-    let asked = [(partition.clone(), OffsetSpec::Latest)];
-    let end = admin.list_offsets(&asked, true, TIMEOUT)?.remove(&partition);
-    end.unwrap_or_else(|| {
-        Err(Error::new(
-            Code::TargetUnexpected,
-            format!("nothing is said about {topic}"),
-        ))
-    })
 }
 
 /// A position that a group is given on the target at an operator's word.

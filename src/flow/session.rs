@@ -726,8 +726,7 @@ impl<'a> Session<'a> {
             state_topics::ensure_audit(admin, spec)?;
         }
         let trail = TopicPartition::new(spec.id.failover_topic(), 0);
-        let asked = admin.list_offsets(&[(trail.clone(), OffsetSpec::Latest)], false, TRAIL_TIMEOUT)?;
-        offset(&asked, &trail)
+        admin.list_offset(&trail, OffsetSpec::Latest, false, TRAIL_TIMEOUT)
     }
 
     /// Stops partitions that are not in the view any more. Where a topic was made anew the session ends: the clients

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
-use super::bounds::offset;
 use super::gaps::Gap;
 use super::ledger::{StateRecord, StateTopic};
 use super::start::StoredProgress;
@@ -257,10 +256,7 @@ impl Slot {
         timeout: Duration,
     ) -> Result<Self> {
         let tp = TopicPartition::new(topic, slot as i32);
-        let ask = |spec, committed| {
-            let asked = admin.list_offsets(&[(tp.clone(), spec)], committed, timeout)?;
-            offset(&asked, &tp)
-        };
+        let ask = |spec, committed| admin.list_offset(&tp, spec, committed, timeout);
         let deadline = Instant::now() + SETTLING;
         let (end, hidden) = loop {
             let (all, visible) = (ask(OffsetSpec::Latest, false)?, ask(OffsetSpec::Latest, true)?);

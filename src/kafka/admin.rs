@@ -606,6 +606,25 @@ impl Admin {
         Ok(offsets)
     }
 
+    /// [`Admin::list_offsets`] of one partition.
+    ///
+    /// # Errors
+    /// The cluster cannot be asked, or says nothing of the partition.
+    pub fn list_offset(
+        &self,
+        partition: &TopicPartition,
+        spec: OffsetSpec,
+        read_committed: bool,
+        timeout: Duration,
+    ) -> Result<i64> {
+        let asked = [(partition.clone(), spec)];
+        let mut told = self.list_offsets(&asked, read_committed, timeout)?;
+        told.remove(partition).unwrap_or_else(|| {
+            let what = format!("list offsets of {partition}");
+            Err(self.error(&what, Err_t::RD_KAFKA_RESP_ERR_UNKNOWN, "no answer"))
+        })
+    }
+
     fn offsets<'a>(
         &self,
         partitions: impl Iterator<Item = (&'a TopicPartition, i64)>,
