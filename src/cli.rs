@@ -170,6 +170,18 @@ struct Output {
     format: OutputFormat,
 }
 
+/// Whether a command changes anything, in the words of `kafka-consumer-groups`.
+#[derive(Debug, Args)]
+struct Execution {
+    /// Show what would change (the default)
+    #[arg(long, conflicts_with = "execute")]
+    dry_run: bool,
+
+    /// Change it
+    #[arg(long)]
+    execute: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OutputFormat {
     /// For people.

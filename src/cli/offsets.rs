@@ -385,6 +385,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::flow::start::{Bounds, StoredProgress};
+    use crate::kafka::TopicId;
     use crate::kafka::groups::Commit;
     use crate::offset_map::{PartitionMap, Run, Segment};
 
@@ -412,6 +414,28 @@ mod tests {
         let segment = Segment::new(0, (100, 40), 107, false, &[run(100, 40, 3), run(104, 44, 2)]);
         map.apply(&segment.key(&partition), Some((segment, 0)));
         (flow, [(partition, map)].into())
+    }
+
+    /// Progress of a partition whose topic has the id `id`, and whose target ends at 40.
+    pub fn stored(next: i64) -> StoredProgress {
+        StoredProgress {
+            next_target_offset: Some(40),
+            ..StoredProgress::new(next, &TopicId("id".into()))
+        }
+    }
+
+    /// What both sides have of it: source offsets 10 to 100.
+    pub fn bounds() -> Bounds {
+        Bounds {
+            topic_id: TopicId("id".into()),
+            log_start: 10,
+            end: 100,
+            target_topic_id: TopicId("there".into()),
+            target_end: 40,
+            replicas: 1,
+            in_sync: 1,
+            writable: None,
+        }
     }
 
     pub fn commit(offset: i64) -> Commit {

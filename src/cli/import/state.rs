@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::flows::{one, told};
 use super::super::table::{count, table};
-use super::super::{Outcome, Output, OutputFormat, failed, json, print};
+use super::super::{Execution, Outcome, Output, OutputFormat, failed, json, print};
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::flow::audit::{Deed, login};
@@ -31,13 +31,8 @@ pub struct Mm2State {
     #[arg(long, value_name = "FLOW")]
     flow: Option<String>,
 
-    /// Show what would be stored (the default)
-    #[arg(long, conflicts_with = "execute")]
-    dry_run: bool,
-
-    /// Store it
-    #[arg(long)]
-    execute: bool,
+    #[command(flatten)]
+    execution: Execution,
 
     #[command(flatten)]
     output: Output,
@@ -55,7 +50,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
         &config.clusters[&spec.id.target],
     );
     let mut flow = StoppedFlow::find(spec, source, target, CLIENT_ID).map_err(told)?;
-    let seat = match arguments.execute {
+    let seat = match arguments.execution.execute {
         true => WORKER_SEAT,
         false => Duration::ZERO,
     };
@@ -72,7 +67,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
     }
     let selected = flow.selected().map_err(told)?;
     let mut ledgers = Ledgers::new();
-    if arguments.execute {
+    if arguments.execution.execute {
         let members = flow.members().map_err(told)?;
         if !members.is_empty() {
             return Err(failed(format_args!(
@@ -90,7 +85,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
         flow.create().map_err(told)?;
         ledgers = flow.fence(0..flow.tasks).map_err(told)?;
     }
-    let slots = match arguments.execute {
+    let slots = match arguments.execution.execute {
         true => flow.read(),
         false => flow.look(),
     };
@@ -102,7 +97,7 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
         }
         return Err(failed("nothing was stored"));
     }
-    if arguments.execute {
+    if arguments.execution.execute {
         let at_ms = now_ms();
         let more = records(&flow, &plan, &slots, at_ms);
         let changes: Vec<Change> = plan.partitions.iter().map(|it| it.change.clone()).collect();
@@ -122,8 +117,8 @@ pub fn import(config: &Config, flows: &[FlowSpec], arguments: &Mm2State) -> Outc
         eprintln!("note: {partition}: MirrorMaker 2 copied it, {} does not", spec.id);
     }
     print(&match arguments.output.format {
-        OutputFormat::Table => as_text(spec, &plan, arguments.execute),
-        OutputFormat::Json => json(&as_json(spec, &plan, arguments.execute)),
+        OutputFormat::Table => as_text(spec, &plan, arguments.execution.execute),
+        OutputFormat::Json => json(&as_json(spec, &plan, arguments.execution.execute)),
     })
 }
 

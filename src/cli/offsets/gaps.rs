@@ -401,32 +401,15 @@ fn accept_in(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{bounds, stored};
     use super::*;
     use crate::flow::gaps::Extent;
     use crate::flow::gaps::Gap;
     use crate::flow::start::{LeaderEpoch, Truncation};
-    use crate::kafka::TopicId;
-
-    fn stored(next: i64) -> StoredProgress {
-        StoredProgress {
-            next_target_offset: Some(40),
-            ..StoredProgress::new(next, &TopicId("id".into()))
-        }
-    }
 
     fn found(stored: &StoredProgress) -> Option<Waiting> {
-        let bounds = Bounds {
-            topic_id: TopicId("id".into()),
-            log_start: 10,
-            end: 100,
-            target_topic_id: TopicId("there".into()),
-            target_end: 40,
-            replicas: 1,
-            in_sync: 1,
-            writable: None,
-        };
         let partition = TopicPartition::new("orders", 0);
-        Waiting::find(&partition, stored, &bounds, OnGap::Halt, Delivery::ExactlyOnce)
+        Waiting::find(&partition, stored, &bounds(), OnGap::Halt, Delivery::ExactlyOnce)
     }
 
     #[test]

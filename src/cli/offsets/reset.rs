@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::flows::{one, told};
 use super::super::table::{count, table};
-use super::super::{ExitCode, Outcome, Output, OutputFormat, failed, json, print, usage};
+use super::super::{Execution, ExitCode, Outcome, Output, OutputFormat, failed, json, print, usage};
 use super::positions::{CLIENT_ID, PATIENCE};
 use super::selection::Selection;
 use crate::config::Config;
@@ -62,13 +62,8 @@ pub struct Reset {
     #[arg(long, group = "where")]
     to_current: bool,
 
-    /// Show what would change (the default)
-    #[arg(long, conflicts_with = "execute")]
-    dry_run: bool,
-
-    /// Change it
-    #[arg(long)]
-    execute: bool,
+    #[command(flatten)]
+    execution: Execution,
 
     #[command(flatten)]
     output: Output,
@@ -295,22 +290,22 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
     );
     let flow = StoppedFlow::find(spec, source, target, CLIENT_ID).map_err(told)?;
     let refused = |members: &[String]| format!("{} runs: {}", spec.id, members.join(", "));
-    let members = match arguments.execute {
+    let members = match arguments.execution.execute {
         true => flow.members().map_err(told)?,
         false => flow
             .target
             .group_members(&spec.id.group(), PATIENCE)
             .map_err(told)?,
     };
-    if arguments.execute && !members.is_empty() {
+    if arguments.execution.execute && !members.is_empty() {
         let advice = "stop its daemons first; what they would do next depends on what is moved";
         return Err(failed(format_args!("{}\n  hint: {advice}", refused(&members))));
     }
-    let mut ledgers = match arguments.execute {
+    let mut ledgers = match arguments.execution.execute {
         true => flow.fence(0..flow.tasks).map_err(told)?,
         false => Ledgers::new(),
     };
-    let slots = match arguments.execute {
+    let slots = match arguments.execution.execute {
         true => flow.read(),
         false => flow.look(),
     };
@@ -352,7 +347,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
             })),
         })
     };
-    if !arguments.execute {
+    if !arguments.execution.execute {
         if !members.is_empty() {
             eprintln!("note: {}; --execute will be refused", refused(&members));
         }
@@ -435,30 +430,16 @@ fn moves(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{bounds, stored};
     use super::*;
     use crate::flow::gaps::{Extent, Gap};
-    use crate::kafka::TopicId;
 
     fn planned(next: i64, place: Where, answer: Option<i64>) -> Move {
-        let stored = StoredProgress {
-            next_target_offset: Some(40),
-            ..StoredProgress::new(next, &TopicId("id".into()))
-        };
-        let bounds = Bounds {
-            topic_id: TopicId("id".into()),
-            log_start: 10,
-            end: 100,
-            target_topic_id: TopicId("there".into()),
-            target_end: 40,
-            replicas: 1,
-            in_sync: 1,
-            writable: None,
-        };
         let partition = TopicPartition::new("orders", 0);
         plan(
             &partition,
-            Some(&stored),
-            &bounds,
+            Some(&stored(next)),
+            &bounds(),
             Delivery::ExactlyOnce,
             place,
             answer,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::flows::told;
 use super::super::table::{count, table};
-use super::super::{Outcome, Output, OutputFormat, failed, json, print};
+use super::super::{Execution, Outcome, Output, OutputFormat, failed, json, print};
 use super::positions::{CLIENT_ID, Now, Row, look, selected_groups};
 use super::{of_groups, told_rows, verdict};
 use crate::config::Config;
@@ -33,13 +33,8 @@ pub struct Sync {
     #[arg(long)]
     group: String,
 
-    /// Show what would change (the default)
-    #[arg(long, conflicts_with = "execute")]
-    dry_run: bool,
-
-    /// Change it
-    #[arg(long)]
-    execute: bool,
+    #[command(flatten)]
+    execution: Execution,
 
     #[command(flatten)]
     output: Output,
@@ -155,7 +150,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Sync) -> Outcome<()>
         )));
     }
     let members = format!("group {group} has members on {}", flow.id.target);
-    if arguments.execute {
+    if arguments.execution.execute {
         if active {
             return Err(failed(format_args!(
                 "{members}\n  hint: stop them first; they would commit over what is written"
@@ -176,8 +171,8 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Sync) -> Outcome<()>
         eprintln!("note: {members}; --execute will be refused");
     }
     print(&match arguments.output.format {
-        OutputFormat::Table => text(flow, group, &rows, arguments.execute),
-        OutputFormat::Json => json(&value(flow, group, &rows, active, arguments.execute)),
+        OutputFormat::Table => text(flow, group, &rows, arguments.execution.execute),
+        OutputFormat::Json => json(&value(flow, group, &rows, active, arguments.execution.execute)),
     })?;
     for row in &missed {
         eprintln!("{}", row.place.remark().unwrap_or_default());
