@@ -205,14 +205,14 @@ fn a_record_that_is_too_large_is_named_as_the_cause_under_load() {
 }
 
 /// A daemon that logs in to the target only.
-fn daemon_with_password(source: &Cluster, target: &Cluster, topology: String) -> Daemon {
+pub fn daemon_with_password(source: &Cluster, target: &Cluster, topology: String) -> Daemon {
     let source = clusters_yaml(&[("seoul", &source.bootstrap())]);
     let target = sasl_clusters_yaml(&[("busan", target)]).replacen("clusters:\n", "", 1);
     Daemon::start(DaemonOptions::new(format!("{source}{target}"), topology))
 }
 
-/// A cluster on which causeway may do what the README asks for, but write no copied topic.
-fn guarded() -> Cluster {
+/// A cluster on which causeway may do what the README asks for, but write no copied topic; those begin with `prefix`.
+pub fn guarded(prefix: &str) -> Cluster {
     let cluster = ClusterOptions::new("guarded").acls().start();
     for (kind, operations) in [
         (
@@ -225,7 +225,7 @@ fn guarded() -> Cluster {
         cluster.grant(&Resource::prefixed(kind, "causeway."), operations);
     }
     let copied = ["Describe", "Create", "Alter", "DescribeConfigs", "AlterConfigs"];
-    cluster.grant(&Resource::prefixed("Topic", "rights"), &copied);
+    cluster.grant(&Resource::prefixed("Topic", prefix), &copied);
     cluster.grant(&Resource::topic("heartbeats"), &["Create", "Write", "Describe"]);
     cluster
 }
@@ -233,7 +233,7 @@ fn guarded() -> Cluster {
 #[test]
 fn a_topic_that_may_not_be_written_stops_alone_from_the_start_or_while_running() {
     let source = &pair().source;
-    let target = guarded();
+    let target = guarded("rights");
     for mode in MODES {
         let name = unique("rights");
         let (good, bad) = (format!("{name}-good"), format!("{name}-bad"));

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml, sasl_clusters_yaml};
+use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
 use crate::harness::oracle::{self, Isolation};
 use crate::harness::{Cluster, ClusterOptions, Pair, Resource, kafka_tool, load, pair, unique, wait_until};
+use crate::isolation::{daemon_with_password, guarded};
 use crate::replication::{SOON, assert_same, daemon, daemon_between, topology, wait_until_copied};
 
 /// What a flow says of itself when no task may run.
@@ -274,40 +275,14 @@ fn an_own_topic_that_became_smaller_names_the_command_that_mends_it() {
 #[test]
 fn an_own_topic_that_deletes_and_may_not_be_changed_names_the_command_that_mends_it() {
     let Pair { source, .. } = pair();
-    let target = ClusterOptions::new("unchangeable").acls().start();
+    let target = guarded("unchangeable");
     let topic = unique("unchangeable");
-    for (kind, operations) in [
-        (
-            "Topic",
-            &["Create", "Read", "Write", "Describe", "DescribeConfigs"][..],
-        ),
-        ("Group", &["Read", "Describe"]),
-        ("TransactionalId", &["Write", "Describe"]),
-    ] {
-        target.grant(&Resource::prefixed(kind, "causeway."), operations);
-    }
-    let copied = [
-        "Create",
-        "Write",
-        "Describe",
-        "Alter",
-        "DescribeConfigs",
-        "AlterConfigs",
-    ];
-    target.grant(&Resource::topic(&topic), &copied);
-    target.grant(&Resource::topic("heartbeats"), &["Create", "Write", "Describe"]);
+    target.grant(&Resource::topic(&topic), &["Write"]);
     source.create_topic(&topic, 8, &[]);
     fill(source, &topic);
     let progress = own(&topic, "progress");
     target.create_topic(&progress, 4, &[("cleanup.policy", "delete")]);
-    let clusters = [
-        clusters_yaml(&[("seoul", &source.bootstrap())]),
-        sasl_clusters_yaml(&[("busan", &target)]).replacen("clusters:\n", "", 1),
-    ];
-    let daemon = Daemon::start(DaemonOptions::new(
-        clusters.concat(),
-        topology(&topic, &[&topic], ""),
-    ));
+    let daemon = daemon_with_password(source, &target, topology(&topic, &[&topic], ""));
     let command = command(&daemon);
     assert_eq!(records(&target, &progress), 0, "nothing is stored there");
     run(&command, &target);
