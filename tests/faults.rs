@@ -9,6 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
 
+use crate::commands::{Files, shared_clusters};
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
 use crate::harness::load::{self, Load};
 use crate::harness::oracle::{self, Isolation, NewRecord};
@@ -494,6 +495,57 @@ fn a_daemon_without_tasks_stands_by_and_is_ready() {
 }
 
 /// Behind the transaction's first record nobody can read what was committed: what can be read looks like all there is.
+/// Opens a transaction that writes into the progress of task 0, and leaves it at that.
+fn leave_open(target: &Cluster, transactional_id: &str, topology: &str) -> BaseProducer {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", target.bootstrap())
+        .set("transactional.id", transactional_id)
+        .set("transaction.timeout.ms", "600000")
+        .create()
+        .expect("these settings are right");
+    producer.init_transactions(SOON).expect("the target lets it");
+    producer.begin_transaction().expect("it may begin");
+    let progress = format!("causeway.{topology}.seoul.progress.internal");
+    let record = BaseRecord::to(&progress)
+        .partition(0)
+        .key(r#"{"spare":0}"#)
+        .payload(r#"{"in_use":true}"#);
+    producer
+        .send(record)
+        .map_err(|(e, _)| e)
+        .expect("the queue has room");
+    producer.flush(SOON).expect("the target takes it");
+    producer
+}
+
+#[test]
+fn a_spare_transactional_id_whose_first_commit_did_not_end_holds_up_neither_a_start_nor_a_command() {
+    let Pair { source, target } = pair();
+    let topic = unique("spare");
+    source.create_topic(&topic, 1, &[]);
+    let fill = || load::fill(&source.bootstrap(), &topic, 1, 100, 10, "none");
+    fill();
+    let flow = topology(&topic, &[&topic], "  tasks: 1\n");
+    let files = Files::new(&shared_clusters(), &[&flow]);
+    let mut daemon = daemon(flow);
+    wait_until_copied(&daemon, source, &topic, SOON);
+    daemon.kill9();
+    let spare = format!("causeway.{topic}.seoul->busan.0.spare");
+    let _open = leave_open(target, &spare, &topic);
+    daemon.restart();
+    fill();
+    wait_until_copied(&daemon, source, &topic, SOON);
+    assert_eq!(assert_same(source, target, &topic, &topic), 200);
+    daemon.kill9();
+    let _open = leave_open(target, &spare, &topic);
+    let reset = files.run(&["offsets", "reset", "--all-topics", "--to-earliest", "--execute"]);
+    assert_eq!(reset.code, 0, "{}", reset.all());
+    daemon.restart();
+    wait_until_copied(&daemon, source, &topic, SOON);
+    let copied = oracle::dump(&target.bootstrap(), &topic, COMMITTED).len();
+    assert_eq!(copied, 400, "all of it a second time");
+}
+
 #[test]
 fn progress_behind_a_strangers_open_transaction_is_not_taken_for_all_there_is_until_the_advice_has_ended_it()
 {
@@ -504,24 +556,7 @@ fn progress_behind_a_strangers_open_transaction_is_not_taken_for_all_there_is_un
     fill();
     let mut daemon = daemon(topology(&topic, &[&topic], "  tasks: 1\n"));
     wait_until_copied(&daemon, source, &topic, SOON);
-    let stranger: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", target.bootstrap())
-        .set("transactional.id", unique("stranger"))
-        .set("transaction.timeout.ms", "600000")
-        .create()
-        .expect("these settings are right");
-    stranger.init_transactions(SOON).expect("the target lets it");
-    stranger.begin_transaction().expect("it may begin");
-    let progress = format!("causeway.{topic}.seoul.progress.internal");
-    let record = BaseRecord::to(&progress)
-        .partition(0)
-        .key("stranger")
-        .payload("x");
-    stranger
-        .send(record)
-        .map_err(|(e, _)| e)
-        .expect("the queue has room");
-    stranger.flush(SOON).expect("the target takes it");
+    let _stranger = leave_open(target, &unique("stranger"), &topic);
     fill();
     wait_until_copied(&daemon, source, &topic, SOON);
     daemon.kill9();

@@ -1199,10 +1199,9 @@ fn own_slot(
         }
     }
     task.left_open = false;
-    // That the spare is in use was committed before anything else of it, so an open transaction of it hides that not.
     let slot = read()?;
-    if !slot.spare {
-        return Ok(Some((own, slot.whole()?)));
+    if !slot.spare_may_write() {
+        return Ok(Some((own, slot)));
     }
     let mut spare = engine(Fence::Spare(number))?;
     loop {
@@ -1217,8 +1216,11 @@ fn own_slot(
             return Ok(None);
         }
     }
-    own.commit(&[spare_record(number, false)], false, COMMIT_TIMEOUT)?;
-    Ok(Some((own, read()?.whole()?)))
+    let slot = read()?.whole()?;
+    if slot.spare {
+        own.commit(&[spare_record(number, false)], false, COMMIT_TIMEOUT)?;
+    }
+    Ok(Some((own, slot)))
 }
 
 fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {

@@ -284,6 +284,12 @@ impl Slot {
         Ok(read)
     }
 
+    /// Whether the spare transactional id has to be fenced, once the task's own is. That it is in use is committed before
+    /// anything else of it; where that very commit did not end, it is what hides the end.
+    pub fn spare_may_write(&self) -> bool {
+        self.spare || self.hidden.is_some()
+    }
+
     /// What was read, if that is all: every transactional id of the task has been fenced.
     ///
     /// # Errors

@@ -181,7 +181,7 @@ impl<'a> StoppedFlow<'a> {
                 }
             };
             let ledger = fenced(Fence::Own(task))?;
-            if self.exists && self.read_fenced(task)?.spare {
+            if self.exists && self.read_fenced(task)?.spare_may_write() {
                 fenced(Fence::Spare(task))?;
             }
             Ok((task, ledger))
