@@ -498,6 +498,15 @@ impl std::error::Error for Error {}
 /// The result of anything that talks to a cluster.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What a panic said.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,165 +11,39 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, warn};
 
-use crate::error::{Code, Error, Result, Side};
-use crate::kafka::admin::Admin;
+use crate::context::{ClusterIds, FlowContext, lock};
+use crate::copy::thread::TaskHandle;
+use crate::error::{Code, Error, Result};
+use crate::kafka::TopicPartition;
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::groups::GroupProcess;
-use crate::kafka::{ClusterAlias, TopicId, TopicPartition};
-use crate::metrics::{FlowMetrics, PartitionMetrics};
+use crate::metrics::PartitionMetrics;
+use crate::state::mm2_positions;
+use crate::state::topics::{self, Found};
 use crate::status::{ConfigSyncStatus, FlowStatus, GroupSyncStatus, HeartbeatStatus};
 use crate::topology::FlowSpec;
 
 use lag::{LagClock, SourceEnd};
 use ownership::Absent;
-use state_topics::Found;
 use status::Holders;
 use supervision::{Part, PartHealth, Restarts, panicked};
-use task_thread::TaskHandle;
-use throttle::FlowThrottle;
 
-pub mod audit;
-mod bounds;
-pub mod engine;
-pub mod gaps;
-pub mod health;
 mod heartbeats;
 pub mod lag;
-pub mod ledger;
-pub mod map_reader;
 pub mod membership;
-pub mod mm2_mirror;
-pub mod moved;
 mod ownership;
 mod positions;
-pub mod progress;
-mod session;
-pub mod slot;
-pub mod start;
-mod state_topics;
 mod status;
-pub mod stopped;
 mod supervision;
 mod sync;
-pub mod takeover;
-pub mod task;
-pub mod task_thread;
-pub mod throttle;
 mod watch;
-
-/// How long a question to a cluster may take.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What the tasks of a flow share.
-#[derive(Debug)]
-pub struct FlowContext {
-    /// What the flow is.
-    pub spec: FlowSpec,
-    /// Where records come from.
-    pub source: ClusterConnection,
-    /// Where they go.
-    pub target: ClusterConnection,
-    /// Asks the source.
-    pub source_admin: Arc<Admin>,
-    /// Asks and changes the target.
-    pub target_admin: Arc<Admin>,
-    /// What each task may hold.
-    pub memory: TaskMemory,
-    /// Limits of the flow.
-    pub throttle: FlowThrottle,
-    /// Metrics of the flow.
-    pub metrics: FlowMetrics,
-    /// Which alias leads to which cluster, over all flows of this daemon.
-    pub clusters: Arc<ClusterIds>,
-    /// Where calls about group positions are made, for all flows of this daemon.
-    pub group_process: Arc<GroupProcess>,
-    /// The partitions that can be copied; replaced as a whole by the sync loop.
-    pub view: ArcSwapOption<View>,
-    /// Wakes the sync loop: a task has met a topic that is not there.
-    pub look: Notify,
-}
-
-/// Which alias leads to which cluster. The proof that nothing loops rests on aliases being different clusters.
-#[derive(Debug, Default)]
-pub struct ClusterIds(Mutex<BTreeMap<String, ClusterAlias>>);
-
-impl ClusterIds {
-    /// Notes what an alias leads to.
-    ///
-    /// # Errors
-    /// Another alias leads there too.
-    fn note(&self, id: &str, alias: &ClusterAlias) -> Result<()> {
-        let mut known = lock(&self.0);
-        let first = known.entry(id.to_owned()).or_insert_with(|| alias.clone());
-        if first == alias {
-            return Ok(());
-        }
-        Err(Error::new(
-            Code::SameCluster,
-            format!("{first} and {alias} are both the cluster with id {id}"),
-        ))
-    }
-}
-
-/// What can be copied at the moment: selected, and present on both sides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
-    /// By source partition.
-    pub partitions: BTreeMap<TopicPartition, Route>,
-    /// Every selected source partition, whether or not the target has it yet.
-    pub selected: BTreeMap<TopicPartition, TopicId>,
-    /// Selected partitions that the target does not get, and why.
-    pub held: BTreeMap<TopicPartition, Error>,
-    /// Topics that the source does not let us see at present, and why. One that was deleted is not among them.
-    pub hidden: BTreeMap<String, Error>,
-    /// Tasks of the flow: the partition count of its progress topic.
-    pub tasks: u32,
-    /// Kafka's id of the source cluster.
-    pub source_cluster_id: String,
-    /// Kafka's id of the target cluster.
-    pub target_cluster_id: String,
-}
-
-impl View {
-    /// Whether a partition that was copied is none of ours any more: its topic was deleted, or is left out now. Nothing
-    /// hides it from us.
-    pub fn is_gone(&self, tp: &TopicPartition) -> bool {
-        !self.selected.contains_key(tp) && !self.hidden.contains_key(&*tp.topic)
-    }
-}
-
-/// Where a source partition goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Topic on the target.
-    pub remote: String,
-    /// Kafka's id of the source topic.
-    pub topic_id: TopicId,
-    /// Kafka's id of the target topic.
-    pub target_topic_id: TopicId,
-    /// What the target topic takes.
-    pub accepts: Accepts,
-}
-
-/// The settings of a target topic that decide which records it takes. Empty where they are not told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Accepts {
-    /// `key=value`, one a line: a partition that waits because of a refusal is tried again when this changes.
-    pub settings: Arc<str>,
-    /// `max.message.bytes`, which bounds whole batches; `None`: not known.
-    pub batch_bytes: Option<u64>,
-    /// `min.insync.replicas`; `None`: not known.
-    pub min_in_sync: Option<usize>,
-}
 
 /// A flow that runs until it is drained.
 #[derive(Debug)]
@@ -215,17 +89,6 @@ struct Shared {
 struct SyncReport {
     at: Option<Instant>,
     status: ConfigSyncStatus,
-}
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// A panic elsewhere must not keep the rest from saying how it is.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Flow {
@@ -306,37 +169,6 @@ impl Flow {
     pub fn status(&self) -> FlowStatus {
         let abandoned = self.runner.is_finished();
         watch::status(&self.spec, &lock(&self.shared), abandoned, Instant::now())
-    }
-}
-
-impl FlowContext {
-    /// Makes what the parts of a flow share. Contacts nobody yet.
-    ///
-    /// # Errors
-    /// When librdkafka refuses the settings of a cluster.
-    fn connect(
-        spec: &FlowSpec,
-        source: &ClusterConnection,
-        target: &ClusterConnection,
-        memory: TaskMemory,
-        clusters: &Arc<ClusterIds>,
-        group_process: &Arc<GroupProcess>,
-    ) -> Result<Self> {
-        let client_id = spec.id.group();
-        Ok(Self {
-            source_admin: Arc::new(Admin::new(source, &client_id, Side::Source)?),
-            target_admin: Arc::new(Admin::new(target, &client_id, Side::Target)?),
-            throttle: FlowThrottle::new(spec.throttle),
-            metrics: FlowMetrics::new(&spec.id),
-            clusters: clusters.clone(),
-            group_process: group_process.clone(),
-            view: ArcSwapOption::empty(),
-            look: Notify::new(),
-            spec: spec.clone(),
-            source: source.clone(),
-            target: target.clone(),
-            memory,
-        })
     }
 }
 
@@ -491,8 +323,8 @@ impl Runner {
 fn prepare(context: &FlowContext) -> Result<Found> {
     let (spec, target) = (&context.spec, &context.target);
     // Before anything that waits longer: whether the target answers at all.
-    let found = state_topics::find(&context.target_admin, target, &spec.id)?;
-    match mm2_mirror::running(&context.target_admin, target, spec, Duration::ZERO) {
+    let found = topics::find(&context.target_admin, target, &spec.id)?;
+    match mm2_positions::running(&context.target_admin, target, spec, Duration::ZERO) {
         Ok(None) => {}
         Ok(Some(running)) => return Err(Error::new(Code::Mm2Running, running)),
         // Who never had an MM2 need not be allowed to ask about it.
@@ -501,7 +333,7 @@ fn prepare(context: &FlowContext) -> Result<Found> {
         }
         Err(error) => return Err(error),
     }
-    state_topics::prepare(&context.target_admin, target, spec, found)
+    topics::prepare(&context.target_admin, target, spec, found)
 }
 
 /// Runs a blocking call of a client away from the runtime's threads.

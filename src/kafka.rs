@@ -10,14 +10,12 @@ pub mod codes;
 #[allow(unsafe_code)]
 pub mod consumer;
 pub mod control;
-#[allow(unsafe_code)]
-mod group_admin;
 pub mod groups;
 #[allow(unsafe_code)]
-mod handle;
+mod native;
 #[allow(unsafe_code)]
 pub mod producer;
-pub mod reader;
+pub mod tail;
 
 /// The user's name for one cluster, as written in `config/`.
 ///

@@ -2,8 +2,12 @@
 //! Unknown is `None` and stays visible as unknown; it is never zero.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+/// What has not been said again for so long may not be true any more.
+pub const STALE: Duration = Duration::from_secs(30);
 
 /// The whole daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]

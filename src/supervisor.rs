@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::config::Config;
-use crate::flow::{ClusterIds, Flow};
+use crate::context::ClusterIds;
+use crate::flow::Flow;
 use crate::kafka::client::TaskMemory;
 use crate::kafka::groups::GroupProcess;
 use crate::status::DaemonStatus;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::Problem;
 use crate::kafka::ClusterAlias;
 use crate::mm2::connect_offsets;
-use crate::replication_policy::{HeartbeatTopics, Naming, ReplicationPolicy};
+use crate::names::replication_policy::{HeartbeatTopics, Naming, ReplicationPolicy};
 
 mod load;
 mod proof;
@@ -16,7 +16,7 @@ mod proof;
 #[cfg(test)]
 mod tests;
 
-pub use crate::replication_policy::Selection;
+pub use crate::names::replication_policy::Selection;
 pub(crate) use load::UNWANTED_GROUPS;
 pub use load::load;
 pub(crate) use load::load_from;

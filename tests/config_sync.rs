@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway::config_sync::{self, Change, Origins, Pass, Plan, Syncer};
 use causeway::error::Side;
 use causeway::kafka::ClusterAlias;
 use causeway::kafka::admin::Admin;
-use causeway::replication_policy::{HeartbeatTopics, ReplicationPolicy, Selection};
+use causeway::names::replication_policy::{HeartbeatTopics, ReplicationPolicy, Selection};
+use causeway::services::config_sync::{self, Change, Origins, Pass, Plan, Syncer};
 use causeway::topology::{
     Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, GapPolicy, HeartbeatSpec, MetadataSync,
     MirrorMakerSpec, OffsetSyncSpec, OnGap, Provenance, StartFrom, SyncMode, Throttle,

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use causeway::config_sync::plan::{EXCLUDED, Views};
-use causeway::config_sync::{Change, OwnedKeys, Plan, Rules, TopicView, plan};
 use causeway::error::{Code, Error};
 use causeway::kafka::TopicId;
 use causeway::kafka::admin::{ConfigEntry, ConfigSource};
+use causeway::services::config_sync::plan::{EXCLUDED, Views};
+use causeway::services::config_sync::{Change, OwnedKeys, Plan, Rules, TopicView, plan};
 use causeway::topology::{ConfigSyncSpec, SyncMode};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use causeway::group_sync::{self, Decision, Group, Placements, Translated};
 use causeway::kafka::groups::Commit;
 use causeway::kafka::{Offset, Source, Target, TopicPartition};
 use causeway::mm2::{KeyValue, OffsetSync};
 use causeway::offset_map::{MapWriter, PartitionMap, Segment, Translation, decode_key, encode_key};
+use causeway::services::group_sync::{self, Decision, Group, Placements, Translated};
 use causeway::topology::MetadataSync;
 
 use crate::harness::Random;

@@ -11,10 +11,13 @@ use causeway::metrics;
 const LAYERS: &[&[&str]] = &[
     &["error", "status", "telemetry"],
     &["kafka"],
-    &["mm2", "offset_map", "replication_policy"],
+    &["mm2", "names", "offset_map"],
     &["config"],
     &["topology"],
-    &["config_sync", "group_sync", "metrics"],
+    &["metrics", "state"],
+    &["context"],
+    &["copy", "services"],
+    &["operations"],
     &["flow", "import"],
     &["supervisor"],
     &["api"],
@@ -25,8 +28,8 @@ const LAYERS: &[&[&str]] = &[
 const UNSAFE: &[&str] = &[
     "src/kafka/admin.rs",
     "src/kafka/consumer.rs",
-    "src/kafka/group_admin.rs",
-    "src/kafka/handle.rs",
+    "src/kafka/groups/native.rs",
+    "src/kafka/native.rs",
     "src/kafka/producer.rs",
 ];
 
@@ -68,7 +71,7 @@ fn code(text: &str) -> String {
         .join("\n")
 }
 
-/// `src/flow/task.rs` belongs to `flow`.
+/// `src/copy/task.rs` belongs to `copy`.
 fn module(path: &str) -> &str {
     let inside = path.strip_prefix("src/").expect("a source file");
     inside.split(['/', '.']).next().expect("split gives one part")

@@ -385,10 +385,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::flow::start::{Bounds, StoredProgress};
     use crate::kafka::TopicId;
     use crate::kafka::groups::Commit;
     use crate::offset_map::{PartitionMap, Run, Segment};
+    use crate::state::resume::{Bounds, StoredProgress};
 
     /// Both directions of the example, which renames topics and selects `orders.*` and `payments`.
     pub fn flows() -> Vec<FlowSpec> {

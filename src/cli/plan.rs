@@ -9,13 +9,13 @@ use serde_json::json;
 use super::table::count;
 use super::{ExitCode, Outcome, OutputFormat, failed, print};
 use crate::config::Config;
-use crate::config_sync::plan::Views;
-use crate::config_sync::{Origins, Pass, Syncer};
 use crate::error::{Error, Side};
-use crate::flow::start::NO_PROGRESS;
-use crate::flow::stopped::StoppedFlow;
 use crate::kafka::admin::Admin;
 use crate::kafka::{ClusterAlias, TopicPartition};
+use crate::operations::stopped::StoppedFlow;
+use crate::services::config_sync::plan::Views;
+use crate::services::config_sync::{Origins, Pass, Syncer};
+use crate::state::resume::NO_PROGRESS;
 use crate::topology::{FlowSpec, SyncMode};
 
 /// As the brokers know this command.

@@ -23,16 +23,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::supervision::{Busy, Part};
-use super::{FlowContext, Shared, blocking, lock, now_ms};
+use super::{Shared, blocking};
+use crate::context::{FlowContext, lock, now_ms};
 use crate::error::{Code, Error, Result, Side};
-use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::client::LogContext;
 use crate::kafka::codes::code;
 use crate::kafka::control::ControlProducer;
 use crate::kafka::{ClusterAlias, TopicPartition};
 use crate::metrics::HeartbeatMetrics;
 use crate::mm2::Heartbeat;
-use crate::replication_policy::HEARTBEATS_TOPIC;
+use crate::names::replication_policy::HEARTBEATS_TOPIC;
+use crate::state::topics::{ensure_mm2_topic, is_topic_missing};
 use crate::status::HeartbeatStatus;
 
 /// How often what has arrived is looked at, at least.
@@ -43,8 +44,6 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const MOST_AWAITED: usize = 100_000;
 /// How far before the end of the copies the watch begins, so that their age is known at once.
 const TAIL: i64 = 100;
-/// MM2's default for its internal topics.
-const REPLICATION_FACTOR: i32 = 3;
 
 /// Writes heartbeats and watches what arrives, while this daemon owns task 0.
 pub(super) async fn run(
@@ -314,33 +313,6 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.let_go();
     }
-}
-
-fn is_topic_missing(error: &Error) -> bool {
-    [Code::SourceTopicMissing, Code::TargetTopicMissing].contains(&error.code)
-}
-
-/// Creates a topic of MM2's where it does not exist, as MM2 does: one partition, compacted.
-pub(super) fn ensure_mm2_topic(admin: &Admin, name: &str, timeout: Duration) -> Result<()> {
-    let described = admin.describe_topics(&[name], timeout)?;
-    match described.get(name) {
-        Some(Ok(_)) => return Ok(()),
-        Some(Err(error)) if !is_topic_missing(error) => {
-            return Err(Error::new(error.code, format!("{name}: {}", error.detail)));
-        }
-        _ => {}
-    }
-    let brokers = i32::try_from(admin.brokers(timeout)?).unwrap_or(i32::MAX);
-    let topic = NewTopic {
-        name: name.to_owned(),
-        partitions: 1,
-        replication_factor: REPLICATION_FACTOR.min(brokers),
-        configs: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
-    };
-    for created in admin.create_topics(&[topic], timeout)?.into_values() {
-        created.map_err(|error| Error::new(error.code, format!("creating {name}: {}", error.detail)))?;
-    }
-    Ok(())
 }
 
 /// Reads the copies of the source's heartbeats, committed ones only.

@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::membership::{Membership, Ownership};
-use super::state_topics::Found;
-use super::status::{Holders, STALE};
+use super::status::Holders;
 use super::supervision::Restarts;
-use super::task_thread::{TaskEnd, TaskHandle, task_status};
-use super::{ADMIN_TIMEOUT, FlowContext, Shared, blocking, lock};
+use super::{Shared, blocking};
+use crate::context::{ADMIN_TIMEOUT, FlowContext, lock};
+use crate::copy::thread::{TaskEnd, TaskHandle, task_status};
 use crate::error::{Code, Error, Result};
+use crate::state::topics::Found;
+use crate::status::STALE;
 use crate::status::TaskStatus;
 
 /// How often the group is asked who has the tasks while we have none, …

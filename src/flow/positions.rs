@@ -18,24 +18,25 @@ use rdkafka::message::Message;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::heartbeats::ensure_mm2_topic;
-use super::map_reader::MapReader;
-use super::mm2_mirror::running;
-use super::moved::{self, Moved, MovedGroups};
-use super::state_topics::ensure_audit;
+use super::Shared;
 use super::supervision::{Busy, Part, panicked};
-use super::task_thread::task_of;
-use super::{ADMIN_TIMEOUT, FlowContext, Route, Shared, View, lock, now_ms};
+use crate::context::{ADMIN_TIMEOUT, FlowContext, Route, View, lock, now_ms};
 use crate::error::{Code, Error, Result, Side};
-use crate::group_sync::{self, Decision, Group, Placements, Translated};
 use crate::kafka::admin::{GroupState, OffsetSpec};
 use crate::kafka::control::ControlProducer;
 use crate::kafka::groups::{Commit, Groups, Positions, Read};
-use crate::kafka::reader::{absent_is_empty, read_topic};
+use crate::kafka::tail::{absent_is_empty, read_topic};
 use crate::kafka::{NextOffset, Offset, Source, Target, TopicPartition};
 use crate::metrics::GroupSyncMetrics;
 use crate::mm2::{self, Checkpoint, OffsetSync};
 use crate::offset_map::{Edit, PartitionMap, Thinning, Translation, encode_key, thin_before};
+use crate::services::group_sync::{self, Decision, Group, Placements, Translated};
+use crate::state::map_reader::MapReader;
+use crate::state::mm2_positions::running;
+use crate::state::moved_groups::{self, Moved, MovedGroups};
+use crate::state::task_of;
+use crate::state::topics::ensure_audit;
+use crate::state::topics::ensure_mm2_topic;
 use crate::status::{GroupStatus, GroupSyncStatus};
 
 /// How long one question about groups may take.
@@ -659,7 +660,7 @@ impl Translator {
             let Some(moved) = self.moved.as_ref().and_then(|moved| moved.get(&group)) else {
                 continue;
             };
-            let (key, value) = moved::record(flow, &group, moved);
+            let (key, value) = moved_groups::record(flow, &group, moved);
             let at = moved.at_ms;
             self.numbers += 1;
             let number = self.numbers;

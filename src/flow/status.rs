@@ -1,12 +1,9 @@
 //! What state a flow is in, from what its parts and tasks say. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::Error;
-use crate::status::{PartStatus, TaskStatus};
-
-/// What has not been said again for so long may not be true any more.
-pub(super) const STALE: Duration = Duration::from_secs(30);
+use crate::status::{PartStatus, STALE, TaskStatus};
 
 /// Everything that decides.
 pub(super) struct Facts<'a> {
@@ -116,6 +113,8 @@ pub(super) fn state(facts: &Facts<'_>) -> (&'static str, Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::error::Code;
 

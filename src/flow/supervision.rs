@@ -9,7 +9,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error};
 
-use super::{Shared, lock};
+use super::Shared;
+use crate::context::lock;
+use crate::error::panic_text;
 use crate::error::{Code, Error, Result};
 use crate::metrics::FlowMetrics;
 use crate::status::PartStatus;
@@ -204,13 +206,4 @@ pub(super) fn panicked(error: JoinError) -> Error {
         Err(cancelled) => cancelled.to_string(),
     };
     Error::new(Code::Panicked, text)
-}
-
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a text".to_owned())
 }

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::state_topics::{self, Found};
 use super::supervision::{Busy, Part, panicked};
-use super::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, Shared, SyncReport, View, lock, now_ms, watch};
-use crate::config_sync::plan::MAX_MESSAGE_BYTES;
-use crate::config_sync::{Origins, Pass, Reading, Syncer, TopicView};
+use super::{Shared, SyncReport, watch};
+use crate::context::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, View, lock, now_ms};
 use crate::error::{Code, Error, Result};
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::Admin;
 use crate::metrics::ConfigSyncMetrics;
-use crate::replication_policy::Exclusion;
+use crate::names::replication_policy::Exclusion;
+use crate::services::config_sync::plan::MAX_MESSAGE_BYTES;
+use crate::services::config_sync::{Origins, Pass, Reading, Syncer, TopicView};
+use crate::state::topics::{self, Found};
 use crate::status::{ConfigSyncStatus, FlowStatus};
 use crate::topology::{FlowSpec, SyncMode};
 
@@ -52,7 +53,7 @@ pub(super) async fn run(
             move || {
                 let pass: Result<_> = (|| {
                     let (target, id) = (&context.target, &context.spec.id);
-                    let checked = state_topics::check(&context.target_admin, target, id, &own, apply);
+                    let checked = topics::check(&context.target_admin, target, id, &own, apply);
                     let ids = match ids {
                         Some(ids) => ids,
                         None => {

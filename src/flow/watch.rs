@@ -9,12 +9,13 @@ use tracing::debug;
 use super::lag::SourceEnd;
 use super::status::{self, Facts};
 use super::supervision::{Busy, Part};
-use super::task_thread::task_of;
-use super::{FlowContext, Shared, blocking, lock};
+use super::{Shared, blocking};
+use crate::context::{FlowContext, lock};
 use crate::error::Result;
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::OffsetSpec;
 use crate::metrics::{PARTITION_STATES, PartitionMetrics};
+use crate::state::task_of;
 use crate::status::{FlowStatus, HeartbeatStatus};
 use crate::topology::{Delivery, FlowSpec};
 

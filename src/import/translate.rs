@@ -13,9 +13,9 @@ use crate::config::read::{java_only, pattern, short};
 use crate::config::schema::{ALIAS, Kind};
 use crate::config::value::{servers, show_duration};
 use crate::config::{At, takes_property};
-use crate::config_sync::plan::EXCLUDED;
 use crate::kafka::ClusterAlias;
 use crate::kafka::client::{JavaClient, OWNED, from_java};
+use crate::services::config_sync::plan::EXCLUDED;
 use crate::topology::{MirrorMakerSpec, UNWANTED_GROUPS};
 
 /// Why settings of Connect's workers are gone.

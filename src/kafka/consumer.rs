@@ -13,7 +13,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Offset as RdOffset, TopicPartitionList};
 use rdkafka_sys as sys;
 
-use super::handle::{Handle, message_error};
+use super::native::{Handle, message_error};
 use super::{NextOffset, TopicPartition};
 
 /// A consumer without a group: it reads what it was told to read.

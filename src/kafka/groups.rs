@@ -28,8 +28,12 @@ use tracing::{debug, warn};
 
 use super::TopicPartition;
 use super::client::ClusterConnection;
-use super::group_admin::GroupAdmin;
 use crate::error::{Code, Error, Result, Side};
+
+use native::GroupAdmin;
+
+#[allow(unsafe_code)]
+mod native;
 
 /// A position of a group in one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

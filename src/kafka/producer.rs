@@ -17,7 +17,7 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_vtype_t as vtype;
 
 use super::consumer::Message;
-use super::handle::{Context, Handle, message_error};
+use super::native::{Context, Handle, message_error};
 
 /// A producer that owns every message given to it until the target has answered.
 pub struct Producer {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::config::read::{Data, Section, Value, anchored, short};
 use crate::config::{At, Config, Problem, Problems, ReadText, Severity, schema, suggest};
-use crate::replication_policy::MAX_TOPIC_LENGTH;
+use crate::names::replication_policy::MAX_TOPIC_LENGTH;
 use proof::{Filters, Names};
 
 /// Reads the config file and the topology files and checks everything that can be known without

@@ -31,7 +31,7 @@ use regex_automata::{Anchored, MatchKind};
 use super::{FlowSpec, Provenance, Selection};
 use crate::config::read::anchored;
 use crate::kafka::ClusterAlias;
-use crate::replication_policy::{HEARTBEATS_TOPIC, MAX_TOPIC_LENGTH, ReplicationPolicy, metric_name};
+use crate::names::replication_policy::{HEARTBEATS_TOPIC, MAX_TOPIC_LENGTH, ReplicationPolicy, metric_name};
 
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,11 @@
 
 use std::time::{Duration, Instant};
 
-use causeway::flow::map_reader::MapReader;
 use causeway::kafka::{ClusterAlias, TopicPartition};
 use causeway::offset_map::{
     Edit, MapWriter, PartitionMap, Segment, SegmentKey, Translation, decode_key, encode_key,
 };
+use causeway::state::map_reader::MapReader;
 use causeway::topology::FlowId;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

@@ -9,14 +9,15 @@ use super::super::flows::{one, told};
 use super::super::table::{count, table};
 use super::super::{Execution, Outcome, Output, OutputFormat, failed, json, print};
 use crate::config::Config;
+use crate::context::now_ms;
 use crate::error::{Code, Error};
-use crate::flow::audit::{Deed, login};
-use crate::flow::mm2_mirror::running;
-use crate::flow::now_ms;
-use crate::flow::stopped::{Change, Ledgers, StoppedFlow};
-use crate::flow::takeover::{
+use crate::operations::stopped::{Ledgers, StoppedFlow};
+use crate::operations::takeover::{
     Overlap, Plan, TakenOver, fence_mm2, plan, read_left, records, wait_for_open_transactions,
 };
+use crate::state::audit::Change;
+use crate::state::audit::{Deed, login};
+use crate::state::mm2_positions::running;
 use crate::topology::FlowSpec;
 
 const CLIENT_ID: &str = "causeway-import";

@@ -12,14 +12,15 @@ use super::positions::CLIENT_ID;
 use super::selection::Selection;
 use super::{of_each, verdict};
 use crate::config::Config;
+use crate::context::now_ms;
 use crate::error::{Code, Error, Result};
-use crate::flow::audit::{Deed, login};
-use crate::flow::gaps::Gaps as Declared;
-use crate::flow::now_ms;
-use crate::flow::slot::Slot;
-use crate::flow::start::{Begin, Bounds, MapStart, StoredProgress, begin};
-use crate::flow::stopped::{Change, StoppedFlow};
 use crate::kafka::TopicPartition;
+use crate::operations::stopped::StoppedFlow;
+use crate::state::audit::Change;
+use crate::state::audit::{Deed, login};
+use crate::state::gaps::Gaps as Declared;
+use crate::state::resume::{Begin, Bounds, MapStart, StoredProgress, begin};
+use crate::state::slot::Slot;
 use crate::topology::{Delivery, FlowSpec, OnGap};
 
 /// A daemon may take its task back before we have stored anything. So often a task is tried.
@@ -403,9 +404,9 @@ fn accept_in(
 mod tests {
     use super::super::tests::{bounds, stored};
     use super::*;
-    use crate::flow::gaps::Extent;
-    use crate::flow::gaps::Gap;
-    use crate::flow::start::{LeaderEpoch, Truncation};
+    use crate::state::gaps::Extent;
+    use crate::state::gaps::Gap;
+    use crate::state::resume::{LeaderEpoch, Truncation};
 
     fn found(stored: &StoredProgress) -> Option<Waiting> {
         let partition = TopicPartition::new("orders", 0);

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use crate::cli::table::{count, table};
 use crate::config::Config;
 use crate::error::{Code, Error, Result, Side};
-use crate::flow::map_reader::MapReader;
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::{Admin, GroupListing};
 use crate::kafka::client::ClusterConnection;
 use crate::kafka::groups::{Commit, GroupProcess, Groups, Read};
 use crate::offset_map::{PartitionMap, Run, Translation};
+use crate::state::map_reader::MapReader;
 use crate::topology::FlowSpec;
 
 /// How long one request, and reading the maps, may take.

@@ -12,14 +12,15 @@ use super::super::{Execution, ExitCode, Outcome, Output, OutputFormat, failed, j
 use super::positions::{CLIENT_ID, PATIENCE};
 use super::selection::Selection;
 use crate::config::Config;
+use crate::context::now_ms;
 use crate::error::Error;
-use crate::flow::audit::{Deed, login};
-use crate::flow::now_ms;
-use crate::flow::slot::Slot;
-use crate::flow::start::{Bounds, Moved, StoredProgress, begin, reset};
-use crate::flow::stopped::{Change, Ledgers, StoppedFlow};
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::OffsetSpec;
+use crate::operations::stopped::{Ledgers, StoppedFlow};
+use crate::state::audit::Change;
+use crate::state::audit::{Deed, login};
+use crate::state::resume::{Bounds, Moved, StoredProgress, begin, reset};
+use crate::state::slot::Slot;
 use crate::topology::{Delivery, FlowSpec, OnGap};
 
 /// What to move, and where to.
@@ -432,7 +433,7 @@ fn moves(
 mod tests {
     use super::super::tests::{bounds, stored};
     use super::*;
-    use crate::flow::gaps::{Extent, Gap};
+    use crate::state::gaps::{Extent, Gap};
 
     fn planned(next: i64, place: Where, answer: Option<i64>) -> Move {
         let partition = TopicPartition::new("orders", 0);

@@ -12,14 +12,14 @@ use super::super::{Execution, Outcome, Output, OutputFormat, failed, json, print
 use super::positions::{CLIENT_ID, Now, Row, look, selected_groups};
 use super::{of_groups, told_rows, verdict};
 use crate::config::Config;
+use crate::context::now_ms;
 use crate::error::{Error, Side};
-use crate::flow::audit::{Deed, login};
-use crate::flow::moved::{Given, follow_again};
-use crate::flow::now_ms;
-use crate::group_sync::metadata;
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::GroupState;
 use crate::kafka::groups::{Commit, GroupProcess, Groups};
+use crate::services::group_sync::metadata;
+use crate::state::audit::{Deed, login};
+use crate::state::moved_groups::{Given, follow_again};
 use crate::topology::FlowSpec;
 
 /// Which group, and whether it is done.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use regex::Regex;
 
-use crate::replication_policy::Prefixes;
+use crate::names::replication_policy::Prefixes;
 
 use super::super::*;
 use super::*;
@@ -496,7 +496,7 @@ proptest! {
         let flow = flow("a", "b", Default, &[], &[]);
         let flows = [&flow];
         let proof = Proof::new(&flows);
-        prop_assert_eq!(accepts(&proof.internal, &name), crate::replication_policy::is_internal_topic(&name));
+        prop_assert_eq!(accepts(&proof.internal, &name), crate::names::replication_policy::is_internal_topic(&name));
         prop_assert_eq!(accepts(&proof.heartbeats, &name), flow.naming().is_heartbeats_topic(&name));
     }
 }

@@ -1,5 +1,5 @@
 //! One life of a task's clients: clients become events, actions become calls. One loop; everything that decides
-//! is in [`super::task`] and [`super::start`].
+//! is in [`super::task`] and [`crate::state::resume`].
 //!
 //! A session begins by the fixed sequence (own the slot → fence → read stored progress → hold it against the
 //! source → assign → run) and ends by draining or by an error. After any error the next session begins the
@@ -12,23 +12,26 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
-use super::audit;
-use super::bounds::{self, offset};
 use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
-use super::gaps::Gap;
 use super::health::{Found, Held};
-use super::ledger::{Fence, NotFenced, StateRecord};
-use super::mm2_mirror::Mm2Mirror;
-use super::slot::{Birth, Slot, Unborn, Wanted, born_record, progress_record, segment_record, spare_record};
-use super::start::{Bounds, LeaderEpoch, NO_PROGRESS, Started, Truncation, begin_reading};
 use super::task::{Action, Event, Limits, PartitionId, TaskState};
-use super::task_thread::{TaskThread, task_of};
-use super::throttle::Waiting;
-use super::{View, lock, now_ms, state_topics};
+use super::thread::TaskThread;
+use crate::context::throttle::Waiting;
+use crate::context::{View, lock, now_ms};
 use crate::error::{Code, Error, Rank, Remedy, Result};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::{NextOffset, Source, TopicPartition};
 use crate::metrics::TopicMetrics;
+use crate::state::audit;
+use crate::state::bounds::{self, offset};
+use crate::state::gaps::Gap;
+use crate::state::ledger::{Fence, NotFenced, StateRecord};
+use crate::state::mm2_positions::Mm2Mirror;
+use crate::state::resume::{Bounds, LeaderEpoch, NO_PROGRESS, Started, Truncation, begin_reading};
+use crate::state::slot::{
+    Birth, Slot, Unborn, Wanted, born_record, progress_record, segment_record, spare_record,
+};
+use crate::state::{task_of, topics};
 use crate::status::PartitionStatus;
 use crate::topology::{Delivery, Provenance};
 
@@ -512,7 +515,7 @@ impl<'a> Session<'a> {
         if gaps.is_empty() {
             return;
         }
-        match state_topics::ensure_audit(&self.task.flow.target_admin, &self.task.flow.spec) {
+        match topics::ensure_audit(&self.task.flow.target_admin, &self.task.flow.spec) {
             Ok(()) => self.declared.extend(gaps),
             Err(error) => warn!(%error, gaps = gaps.len(), "the audit trail is not told of declared gaps"),
         }
@@ -723,7 +726,7 @@ impl<'a> Session<'a> {
         let (admin, spec) = (&self.task.flow.target_admin, &self.task.flow.spec);
         if self.trail.is_none() {
             // The end of a topic that is not there is asked for in vain until the time is up.
-            state_topics::ensure_audit(admin, spec)?;
+            topics::ensure_audit(admin, spec)?;
         }
         let trail = TopicPartition::new(spec.id.failover_topic(), 0);
         admin.list_offset(&trail, OffsetSpec::Latest, false, TRAIL_TIMEOUT)

@@ -1,9 +1,9 @@
-//! Asks both clusters what the rules of [`super::start`] need to know.
+//! Asks both clusters what the rules of [`super::resume`] need to know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::start::Bounds;
+use super::resume::Bounds;
 use crate::error::{Code, Error, Result};
 use crate::kafka::admin::{Admin, OffsetSpec};
 use crate::kafka::{TopicId, TopicPartition};

@@ -10,13 +10,13 @@ use tracing::{debug, error, info, warn};
 
 use super::health::{Found, Health};
 use super::session::Session;
-use super::status::STALE;
-use super::supervision::panic_text;
-use super::throttle::Account;
-use super::{FlowContext, lock};
+use crate::context::throttle::Account;
+use crate::context::{FlowContext, lock};
+use crate::error::panic_text;
 use crate::error::{Code, Error, Rank, Remedy, Result};
 use crate::kafka::TopicPartition;
 use crate::metrics::TaskMetrics;
+use crate::status::STALE;
 use crate::status::TaskStatus;
 
 /// How a task ended.
@@ -109,7 +109,8 @@ impl TaskHandle {
 }
 
 /// A task without partitions.
-pub(super) fn task_status(task: u32, state: &str, why: Option<&Error>) -> TaskStatus {
+/// The status of a task that says nothing about partitions.
+pub fn task_status(task: u32, state: &str, why: Option<&Error>) -> TaskStatus {
     TaskStatus {
         task,
         state: state.into(),
@@ -255,31 +256,4 @@ impl TaskThread {
 /// 100 ms, doubling up to 30 s.
 fn back_off(failures: u32) -> Duration {
     Duration::from_millis(100 << failures.min(9)).min(Duration::from_secs(30))
-}
-
-/// The task of a partition: `(hash(topic) + partition) mod tasks`, so that the partitions of a topic are
-/// spread evenly. FNV-1a, because the answer must never change.
-pub fn task_of(tp: &TopicPartition, tasks: u32) -> u32 {
-    let hash = tp.topic.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (hash.wrapping_add(tp.partition as u64) % u64::from(tasks.max(1))) as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn partitions_of_a_topic_are_spread_evenly_and_stay_where_they_are() {
-        let tasks: Vec<u32> = (0..8)
-            .map(|p| task_of(&TopicPartition::new("orders", p), 4))
-            .collect();
-        for task in 0..4 {
-            assert_eq!(tasks.iter().filter(|t| **t == task).count(), 2);
-        }
-        // Stored progress is found by this number: it may not change between versions.
-        assert_eq!(tasks[0], task_of(&TopicPartition::new("orders", 4), 4));
-        assert_eq!(task_of(&TopicPartition::new("orders", 0), 1000), 972);
-    }
 }

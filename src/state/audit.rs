@@ -5,8 +5,7 @@ use serde::Serialize;
 
 use super::gaps::Gap;
 use super::ledger::{StateRecord, StateTopic};
-use super::start::StoredProgress;
-use super::stopped::Change;
+use super::resume::StoredProgress;
 use crate::kafka::TopicPartition;
 use crate::topology::FlowId;
 
@@ -27,6 +26,19 @@ pub fn login(host: &str) -> String {
         .iter()
         .find_map(|name| std::env::var(name).ok());
     format!("{}@{host}", name.as_deref().unwrap_or("unknown"))
+}
+
+/// A position that is to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Of which source partition.
+    pub partition: TopicPartition,
+    /// What is stored now.
+    pub before: Option<StoredProgress>,
+    /// What is to be stored.
+    pub after: StoredProgress,
+    /// The gaps in it that are new, and that the audit trail is told of.
+    pub declared: Vec<Gap>,
 }
 
 /// Written once and never again: the key is the deed's own.

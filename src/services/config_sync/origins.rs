@@ -14,8 +14,8 @@ use super::TIMEOUT;
 use crate::error::{Code, Result, Side};
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClusterConnection;
-use crate::kafka::reader::{absent_is_empty, read_topic};
-use crate::replication_policy::{Prefixes, Stands};
+use crate::kafka::tail::{absent_is_empty, read_topic};
+use crate::names::replication_policy::{Prefixes, Stands};
 use crate::topology::FlowSpec;
 
 /// How long the source may take for one more record of a progress topic.

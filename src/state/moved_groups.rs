@@ -10,14 +10,14 @@ use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
 use super::audit::{self, Deed};
-use super::heartbeats::ensure_mm2_topic;
-use super::state_topics;
+use super::topics;
+use super::topics::ensure_mm2_topic;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::{Admin, OffsetSpec};
 use crate::kafka::client::ClusterConnection;
 use crate::kafka::control::ControlProducer;
 use crate::kafka::groups::{Commit, Groups, Positions};
-use crate::kafka::reader::{Stretch, partitions, read_to_end};
+use crate::kafka::tail::{Stretch, partitions, read_to_end};
 use crate::kafka::{NextOffset, Source, Target, TopicPartition};
 use crate::mm2::{self, Checkpoint};
 use crate::topology::{FlowId, FlowSpec};
@@ -196,7 +196,7 @@ pub fn follow_again(
             })?;
         }
     }
-    state_topics::ensure_audit(&admin, spec)?;
+    topics::ensure_audit(&admin, spec)?;
     let topic = spec.id.failover_topic();
     let audited = given.iter().map(|it| (&it.remote, it.before, it.commit.offset));
     let audited = audit::group_record(&spec.id, group, deed, audited);

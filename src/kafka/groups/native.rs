@@ -16,13 +16,13 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 use sys::rd_kafka_resp_err_t as Err_t;
 
-use super::admin::{
+use super::{Commit, Deleted, Positions, Read, Written};
+use crate::error::{Code, Error, Result, Side};
+use crate::kafka::admin::{
     Admin, ErrorText, GRACE, Owned, SLICE, c_string, describe, items, milliseconds, slice, text,
 };
-use super::codes::group_code;
-use super::groups::{Commit, Deleted, Positions, Read, Written};
-use super::{ClusterAlias, TopicPartition};
-use crate::error::{Code, Error, Result, Side};
+use crate::kafka::codes::group_code;
+use crate::kafka::{ClusterAlias, TopicPartition};
 
 /// Calls in flight. Each is two small requests; more would only wait in the broker's queue.
 const WINDOW: usize = 500;
@@ -378,7 +378,7 @@ impl GroupAdmin {
             error.detail.push_str(&format!(" [{number}]"));
         }
         let refined = group_code(self.admin.side, cause.into());
-        if refined != super::codes::code(self.admin.side, cause.into()) {
+        if refined != crate::kafka::codes::code(self.admin.side, cause.into()) {
             error.code = refined;
         }
         error

@@ -52,7 +52,7 @@ impl StateTopic {
 ///
 /// A transaction in which a partition takes nothing any more cannot end, not even by an abort: its marker must reach
 /// every partition (Kafka's `TransactionMarkerChannelManager` retries for ever), and until then the id cannot be used.
-/// The spare lets the task go on without that partition; [`super::session`] says when it is safe.
+/// The spare lets the task go on without that partition; `copy/session` says when it is safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fence {
     /// The task's own.

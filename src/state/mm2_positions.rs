@@ -10,10 +10,10 @@ use super::ledger::{StateRecord, StateTopic};
 use crate::error::{Result, Side};
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClusterConnection;
-use crate::kafka::reader::{absent_is_empty, partitions, read_topic};
+use crate::kafka::tail::{absent_is_empty, partitions, read_topic};
 use crate::kafka::{NextOffset, Offset, Source, TopicPartition};
 use crate::mm2::connect_offsets::{Position, PositionKey, partition};
-use crate::replication_policy::HEARTBEATS_TOPIC;
+use crate::names::replication_policy::HEARTBEATS_TOPIC;
 use crate::topology::FlowSpec;
 
 /// How long one answer may take.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
 use crate::kafka::admin::{Admin, ConfigOp, NewTopic};
-use crate::replication_policy::{self, Exclusion, collisions};
+use crate::names::replication_policy::{self, Exclusion, collisions};
 use crate::topology::{FlowSpec, SyncMode};
 
 mod origins;

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::ledger::{self, Fence, Ledger, NotFenced, StateRecord};
-use super::start::Truncation;
 use super::task::PartitionId;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::TopicPartition;
@@ -17,6 +15,8 @@ use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::codes::code;
 use crate::kafka::consumer::{Consumer, Kind, Message, PartitionQueue, ReadFrom, TopicHandle, truncated_at};
 use crate::kafka::producer::{DeliverySpan, Headers, Producer, TopicNumber};
+use crate::state::ledger::{self, Fence, Ledger, NotFenced, StateRecord};
+use crate::state::resume::Truncation;
 use crate::topology::{Delivery, FlowSpec};
 
 /// What librdkafka spends on a record in flight besides key and value: its operation on the consumer's

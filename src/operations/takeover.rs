@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 use rdkafka::message::{BorrowedMessage, Message, Timestamp};
 use serde_json::Value;
 
-use super::bounds::offset;
-use super::ledger::StateRecord;
-use super::slot::{Birth, Slot, born_record, segment_record};
-use super::start::{Bounds, StoredProgress, begin};
-use super::stopped::{Change, StoppedFlow};
+use super::stopped::StoppedFlow;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::consumer::headers;
 use crate::kafka::producer::Producer;
-use crate::kafka::reader::{Stretch, absent_is_empty, read_to_end, read_topic};
+use crate::kafka::tail::{Stretch, absent_is_empty, read_to_end, read_topic};
 use crate::kafka::{Offset, Source, TopicPartition};
 use crate::mm2::connect_offsets::{Position, PositionKey};
 use crate::mm2::overlap::{Copied, Seen, aligned, anchored};
 use crate::mm2::{OffsetSync, offset_syncs_topic};
 use crate::offset_map::{MapWriter, Run, Segment};
+use crate::state::audit::Change;
+use crate::state::bounds::offset;
+use crate::state::ledger::StateRecord;
+use crate::state::resume::{Bounds, StoredProgress, begin};
+use crate::state::slot::{Birth, Slot, born_record, segment_record};
 use crate::topology::{Delivery, FlowSpec, StartFrom};
 
 /// How long the clusters may be silent.

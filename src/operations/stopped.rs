@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::audit::{self, Deed};
-use super::gaps::Gap;
-use super::ledger::{Fence, Ledger, NotFenced, StateRecord};
-use super::mm2_mirror::Mm2Mirror;
-use super::slot::{Slot, progress_record};
-use super::start::{Bounds, StoredProgress};
-use super::task_thread::task_of;
-use super::{bounds, state_topics};
-use crate::config_sync;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClusterConnection;
 use crate::kafka::{NextOffset, Source, TopicPartition};
+use crate::services::config_sync;
+use crate::state::audit::{self, Change, Deed};
+use crate::state::gaps::Gap;
+use crate::state::ledger::{Fence, Ledger, NotFenced, StateRecord};
+use crate::state::mm2_positions::Mm2Mirror;
+use crate::state::resume::Bounds;
+use crate::state::slot::{Slot, progress_record};
+use crate::state::task_of;
+use crate::state::{bounds, topics};
 use crate::topology::{FlowSpec, StartFrom};
 
 /// How long one request may take.
@@ -47,19 +47,6 @@ pub struct StoppedFlow<'a> {
 /// Tasks that are ours, by number.
 pub type Ledgers = BTreeMap<u32, Ledger>;
 
-/// A position that is to be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Of which source partition.
-    pub partition: TopicPartition,
-    /// What is stored now.
-    pub before: Option<StoredProgress>,
-    /// What is to be stored.
-    pub after: StoredProgress,
-    /// The gaps in it that are new, and that the audit trail is told of.
-    pub declared: Vec<Gap>,
-}
-
 impl<'a> StoppedFlow<'a> {
     /// The flow as the target knows it.
     ///
@@ -72,7 +59,7 @@ impl<'a> StoppedFlow<'a> {
         client_id: &str,
     ) -> Result<Self> {
         let target_admin = Admin::new(target, client_id, Side::Target)?;
-        let found = state_topics::find(&target_admin, target, &spec.id)?;
+        let found = topics::find(&target_admin, target, &spec.id)?;
         Ok(Self {
             spec,
             source_connection: source,
@@ -90,7 +77,7 @@ impl<'a> StoppedFlow<'a> {
     /// The target cannot be asked, or refuses.
     pub fn create(&mut self) -> Result<()> {
         if !self.exists {
-            let found = state_topics::prepare(&self.target, self.target_connection, self.spec, None)?;
+            let found = topics::prepare(&self.target, self.target_connection, self.spec, None)?;
             self.tasks = found.tasks;
             self.exists = true;
         }
@@ -269,7 +256,7 @@ impl<'a> StoppedFlow<'a> {
     ) -> (Vec<u32>, Result<()>) {
         let mut done = vec![];
         let steps = || -> Result<()> {
-            state_topics::ensure_audit(&self.target, self.spec)?;
+            topics::ensure_audit(&self.target, self.spec)?;
             let mirror = match self.spec.mirror_maker.mirror_positions {
                 true => Some(Mm2Mirror::find(&self.target, self.spec)?),
                 false => None,

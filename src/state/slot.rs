@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::gaps::Gap;
 use super::ledger::{StateRecord, StateTopic};
-use super::start::StoredProgress;
+use super::resume::StoredProgress;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::{Admin, OffsetSpec};
 use crate::kafka::client::ClusterConnection;
-use crate::kafka::reader::{Stretch, read_to_end, read_up_to};
+use crate::kafka::tail::{Stretch, read_to_end, read_up_to};
 use crate::kafka::{TopicId, TopicPartition};
 use crate::offset_map::{Segment, encode_key};
 use crate::topology::StartFrom;
@@ -385,7 +385,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::super::gaps::{Extent, Gaps, LISTED, Sum};
-    use super::super::start::LeaderEpoch;
+    use super::super::resume::LeaderEpoch;
     use super::*;
     use crate::kafka::TopicId;
 

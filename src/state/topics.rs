@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result, Side};
 use crate::kafka::TopicId;
 use crate::kafka::admin::{Admin, ConfigOp, NewTopic, TopicDescription};
 use crate::kafka::client::ClusterConnection;
-use crate::kafka::reader::{Stretch, read_to_end};
+use crate::kafka::tail::{Stretch, read_to_end};
 use crate::topology::{FlowId, FlowSpec};
 
 /// How long a question to the target may take.
@@ -316,6 +316,40 @@ fn mend(target: &Admin, connection: &ClusterConnection, id: &FlowId, may: bool) 
                 return Err(Error::new(Code::OwnTopicUnfit, detail));
             }
         }
+    }
+    Ok(())
+}
+
+/// MM2's default for its internal topics.
+const MM2_REPLICATION_FACTOR: i32 = 3;
+
+/// Whether a cluster has said that it does not have a topic.
+pub fn is_topic_missing(error: &Error) -> bool {
+    [Code::SourceTopicMissing, Code::TargetTopicMissing].contains(&error.code)
+}
+
+/// Creates a topic of MM2's where it does not exist, as MM2 does: one partition, compacted.
+///
+/// # Errors
+/// The cluster cannot be asked, or refuses.
+pub fn ensure_mm2_topic(admin: &Admin, name: &str, timeout: Duration) -> Result<()> {
+    let described = admin.describe_topics(&[name], timeout)?;
+    match described.get(name) {
+        Some(Ok(_)) => return Ok(()),
+        Some(Err(error)) if !is_topic_missing(error) => {
+            return Err(Error::new(error.code, format!("{name}: {}", error.detail)));
+        }
+        _ => {}
+    }
+    let brokers = i32::try_from(admin.brokers(timeout)?).unwrap_or(i32::MAX);
+    let topic = NewTopic {
+        name: name.to_owned(),
+        partitions: 1,
+        replication_factor: MM2_REPLICATION_FACTOR.min(brokers),
+        configs: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
+    };
+    for created in admin.create_topics(&[topic], timeout)?.into_values() {
+        created.map_err(|error| Error::new(error.code, format!("creating {name}: {}", error.detail)))?;
     }
     Ok(())
 }

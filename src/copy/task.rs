@@ -19,7 +19,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::progress::PartitionProgress;
+use super::in_flight::PartitionProgress;
 use crate::error::{Code, Error, Rank, Remedy};
 use crate::kafka::{NextOffset, Source};
 use crate::offset_map::{MapWriter, Segment};

@@ -9,8 +9,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::resume::StoredProgress;
 use super::slot::progress_of_record;
-use super::start::StoredProgress;
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::{Admin, TopicDescription};
 use crate::kafka::client::{ClusterConnection, LogContext};

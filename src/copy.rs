@@ -1,0 +1,8 @@
+//! The data plane: one task, from the source's records to the target's.
+
+pub mod engine;
+pub mod health;
+pub mod in_flight;
+mod session;
+pub mod task;
+pub mod thread;
