@@ -14,7 +14,7 @@
 //! source  ───●●●●──●●──────┼──────────●●●●●●────────┤ end
 //!                          │ not known│             │ not copied yet
 //! ```
-//! So every subset of the segments gives right answers, and forgetting ([`PartitionMap::thin`]) can make an
+//! So every subset of the segments gives right answers, and forgetting (thinning) can make an
 //! answer earlier or refuse it, but not later. The task writes segments with its commits ([`MapWriter`]); the
 //! owner of task 0 reads them all, merges small ones and thins old ones.
 

@@ -157,7 +157,7 @@ impl Consumer {
         }
     }
 
-    /// See [`Handle::metadata_answers`].
+    /// How many answers about metadata the client has had.
     pub fn metadata_answers(&self) -> u64 {
         self.handle.metadata_answers()
     }
