@@ -63,6 +63,7 @@ impl Case {
         );
         let _copier = MirrorMaker::start(MirrorMakerOptions {
             memory: "2g".to_owned(),
+            quick_start: false,
             ..MirrorMakerOptions::fast(
                 &[
                     ("seoul", &self.rig.source.bootstrap()),

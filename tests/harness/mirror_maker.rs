@@ -15,6 +15,8 @@ pub struct MirrorMakerOptions {
     pub properties: String,
     /// Most heap, in Java's words.
     pub memory: String,
+    /// Runs it for a quick start instead of as in production (G1, full JIT).
+    pub quick_start: bool,
 }
 
 /// What a cluster of one broker needs.
@@ -28,6 +30,9 @@ const SINGLE_BROKER: &[&str] = &[
     "config.storage.replication.factor",
 ];
 
+/// By default every class of every jar is looked at before anything else happens, twice.
+const PLUGINS: &str = "plugin.discovery = service_load";
+
 /// Settings with which MM2 does soon what it does every minute or ten by default.
 const FAST: &[&str] = &[
     "refresh.topics.interval.seconds = 1",
@@ -38,10 +43,12 @@ const FAST: &[&str] = &[
     "consumer.poll.timeout.ms = 100",
     "offset.storage.partitions = 5",
     "status.storage.partitions = 1",
+    PLUGINS,
 ];
 
 /// The same of its workers, which only listen to settings of their cluster.
 const FAST_WORKERS: &[&str] = &[
+    PLUGINS,
     "offset.flush.interval.ms = 1000",
     "scheduled.rebalance.max.delay.ms = 0",
     "session.timeout.ms = 6000",
@@ -63,22 +70,24 @@ impl MirrorMakerOptions {
         Self {
             properties,
             memory: "512m".to_owned(),
+            quick_start: false,
         }
     }
 
     /// As [`MirrorMakerOptions::new`], for tests that wait for what MM2 does every minute or ten by default.
-    /// Its offsets topic has 5 partitions, and positions are stored every second.
+    /// Its offsets topic has 5 partitions, and positions are stored every second. The given properties win.
     pub fn fast(clusters: &[(&str, &str)], settings: &str) -> Self {
-        let mut options = Self::new(clusters, settings);
-        for line in FAST {
-            let _ = writeln!(options.properties, "{line}");
-        }
+        let mut fast = FAST.join("\n");
         for (alias, _) in clusters {
             for line in FAST_WORKERS {
-                let _ = writeln!(options.properties, "{alias}.{line}");
+                let _ = write!(fast, "\n{alias}.{line}");
             }
         }
-        options
+        Self {
+            quick_start: true,
+            // Of two lines with one key the last one counts.
+            ..Self::new(clusters, &format!("{fast}\n{settings}"))
+        }
     }
 }
 
@@ -97,8 +106,12 @@ impl MirrorMaker {
         let settings = directory.path().join("mm2.properties");
         fs::write(&settings, &options.properties).expect("the directory is ours");
         let mut java = Command::new("java");
+        java.args(match options.quick_start {
+            true => &["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"][..],
+            false => &["-XX:+UseG1GC"],
+        });
         java.arg(format!("-Xmx{}", options.memory))
-            .args(["-XX:+UseG1GC", "-Xshare:auto", "-cp"])
+            .args(["-Xshare:auto", "-cp"])
             .arg(classpath())
             .arg("org.apache.kafka.connect.mirror.MirrorMaker")
             .arg(settings)
