@@ -25,6 +25,8 @@ pub enum Code {
     SourceUnavailable,
     /// A source topic does not exist (any more).
     SourceTopicMissing,
+    /// Another cluster answers at the source's address.
+    SourceReplaced,
     /// We may not read this source topic.
     SourceNotAuthorized,
     /// We may not read the positions of a source group, or of the topics it reads.
@@ -45,34 +47,32 @@ pub enum Code {
     TargetAuthentication,
     /// The target answers, but cannot serve this at present (no leader, too few in-sync replicas, …).
     TargetUnavailable,
-    /// The target answers, but not about records of this partition: too few in-sync replicas, or a leader that hangs.
-    TargetNoAnswer,
-    /// Another cluster answers at the source's address.
-    SourceReplaced,
-    /// Another cluster answers at the target's address.
-    TargetReplaced,
     /// The target topic or partition does not exist.
     TargetTopicMissing,
+    /// The target answers, but not about records of this partition: too few in-sync replicas, or a leader that hangs.
+    TargetNoAnswer,
+    /// Another cluster answers at the target's address.
+    TargetReplaced,
     /// We may not write this target topic.
     TargetNotAuthorized,
+    /// Our transactional id, group or internal topics are not authorised on the target.
+    TargetStateNotAuthorized,
+    /// We may not read or write the positions of a target group.
+    TargetGroupNotAuthorized,
     /// The record is larger than the target allows.
     TargetRecordTooLarge,
     /// The target refused the record (timestamp bounds, null key on a compacted topic, …).
     TargetRecordRejected,
     /// The target refused a topic's name, partition count, replication factor or setting.
     TargetSettingRefused,
-    /// The target has a topic whose name Kafka takes for this one's.
-    TargetNameCollides,
     /// The target topic ends before what was copied: it was deleted and created again, or it lost records.
     TargetLostRecords,
+    /// The target has a topic whose name Kafka takes for this one's.
+    TargetNameCollides,
     /// Another owner of this task has taken over.
     TargetFenced,
     /// The transaction was aborted or its outcome is unknown.
     TargetTransactionFailed,
-    /// Our transactional id, group or internal topics are not authorised on the target.
-    TargetStateNotAuthorized,
-    /// We may not read or write the positions of a target group.
-    TargetGroupNotAuthorized,
     /// The group has members on the target: its positions are theirs.
     TargetGroupActive,
     /// One of the flow's own topics cannot serve it, and cannot be mended from here.
@@ -164,15 +164,15 @@ impl Code {
         Code::TargetNoAnswer,
         Code::TargetReplaced,
         Code::TargetNotAuthorized,
+        Code::TargetStateNotAuthorized,
+        Code::TargetGroupNotAuthorized,
         Code::TargetRecordTooLarge,
         Code::TargetRecordRejected,
         Code::TargetSettingRefused,
-        Code::TargetNameCollides,
         Code::TargetLostRecords,
+        Code::TargetNameCollides,
         Code::TargetFenced,
         Code::TargetTransactionFailed,
-        Code::TargetStateNotAuthorized,
-        Code::TargetGroupNotAuthorized,
         Code::TargetGroupActive,
         Code::OwnTopicUnfit,
         Code::OwnTopicLost,
@@ -315,6 +315,18 @@ impl Code {
                 PausePartition,
                 "grant Write and Describe on the target topic to causeway's principal, and for config sync Create, Alter, DescribeConfigs and AlterConfigs",
             ),
+            Code::TargetStateNotAuthorized => (
+                "T202",
+                "target_state_not_authorized",
+                Retry,
+                "grant causeway's principal its transactional ids, its groups, its *.internal topics and heartbeats on the target, as the table of access rights in the README lists them",
+            ),
+            Code::TargetGroupNotAuthorized => (
+                "T203",
+                "target_group_not_authorized",
+                NextPass,
+                "grant Read on the group and on the topics it will read to causeway's principal on the target, and Delete on the group where it is to be deleted",
+            ),
             Code::TargetRecordTooLarge => (
                 "T301",
                 "target_record_too_large",
@@ -333,17 +345,17 @@ impl Code {
                 PausePartition,
                 "the target does not take this topic or setting; add the setting to config_sync.exclude, or create the topic by hand",
             ),
-            Code::TargetNameCollides => (
-                "T305",
-                "target_name_collides",
-                PausePartition,
-                "Kafka takes `.` and `_` for the same and refuses the second name; exclude the topic here and copy it by a topology of its own under the other replication_policy, or delete the topic that came first if nobody needs it",
-            ),
             Code::TargetLostRecords => (
                 "T304",
                 "target_lost_records",
                 HaltPartition,
                 "the target topic was deleted or lost records that had been copied; compare both sides, then, to go on without them, either set `on_gap: continue` for the topic or give `causeway offsets gaps --accept`",
+            ),
+            Code::TargetNameCollides => (
+                "T305",
+                "target_name_collides",
+                PausePartition,
+                "Kafka takes `.` and `_` for the same and refuses the second name; exclude the topic here and copy it by a topology of its own under the other replication_policy, or delete the topic that came first if nobody needs it",
             ),
             Code::TargetFenced => (
                 "T401",
@@ -356,18 +368,6 @@ impl Code {
                 "target_transaction_failed",
                 Retry,
                 "the transaction was aborted and is repeated; if this goes on, look at the target's transaction coordinator",
-            ),
-            Code::TargetStateNotAuthorized => (
-                "T202",
-                "target_state_not_authorized",
-                Retry,
-                "grant causeway's principal its transactional ids, its groups, its *.internal topics and heartbeats on the target, as the table of access rights in the README lists them",
-            ),
-            Code::TargetGroupNotAuthorized => (
-                "T203",
-                "target_group_not_authorized",
-                NextPass,
-                "grant Read on the group and on the topics it will read to causeway's principal on the target, and Delete on the group where it is to be deleted",
             ),
             Code::TargetGroupActive => (
                 "T501",
@@ -519,5 +519,15 @@ mod tests {
         assert_eq!(ids.len(), Code::ALL.len());
         assert_eq!(names.len(), Code::ALL.len());
         assert!(Code::ALL.iter().all(|c| 20 < c.page().advice.len()));
+    }
+
+    #[test]
+    fn codes_stand_in_order_source_target_this_process() {
+        let place = |code: &Code| {
+            let (side, number) = code.page().id.split_at(1);
+            ("STL".find(side), number)
+        };
+        assert!(Code::ALL.is_sorted_by_key(place));
+        assert!(Code::ALL.is_sorted(), "the enum has the order of the table");
     }
 }
