@@ -610,7 +610,7 @@ impl Builder<'_> {
 /// MM2's `groups.exclude`.
 pub const UNWANTED_GROUPS: [&str; 3] = ["console-consumer-.*", "connect-.*", "__.*"];
 
-/// `groups:`, where each list has a default of its own.
+/// `mirror_maker:`, where what is not written is as in MM2's dedicated mode.
 fn mirror_maker(section: &Section, source: &ClusterAlias) -> MirrorMakerSpec {
     let mut it = MirrorMakerSpec::dedicated(source);
     it.mirror_positions = section.boolean("mirror_positions").unwrap_or_default();
@@ -629,6 +629,7 @@ fn mirror_maker(section: &Section, source: &ClusterAlias) -> MirrorMakerSpec {
     it
 }
 
+/// `groups:`, where each list has a default of its own.
 fn groups(section: &Section) -> Selection {
     let or = |key: &str, otherwise: &[&str]| match section.get(key) {
         Some(_) => patterns(section, key),
