@@ -1,7 +1,7 @@
 # make test, demo and bench do all set-up a fresh machine needs; only rustup has to be there.
 # KAFKA_VERSION=3.9.2 make test runs against another Kafka than the one of tests/kafka/pom.xml.
 
-.PHONY: setup check test demo bench
+.PHONY: setup check test demo bench reference
 
 setup:
 	@tests/kafka/setup.sh
@@ -20,3 +20,9 @@ demo: setup
 bench: setup
 	cargo build --release
 	cargo run --release --example bench -- $(ARGS)
+
+reference: setup
+	cargo build
+	@for page in configuration metrics errors commands; do \
+		target/debug/causeway reference $$page > docs/reference/$$page.md || exit; \
+	done

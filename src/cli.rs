@@ -15,6 +15,7 @@ mod flows;
 mod import;
 mod offsets;
 mod plan;
+pub mod reference;
 mod run;
 mod status;
 mod table;
@@ -105,7 +106,8 @@ enum Command {
 
     /// Check the files; contacts no cluster
     ///
-    /// Prints each flow that would run, or every problem of every file with its line, column and a hint.
+    /// Prints each flow that would run, or every problem of every file with its line, column and a hint. Notes what was
+    /// written and does nothing.
     Validate {
         #[command(flatten)]
         output: Output,
@@ -114,7 +116,9 @@ enum Command {
     /// Show what config sync would change on the target; changes nothing
     ///
     /// Connects to both clusters of each flow, compares topics, partition counts and topic settings, and
-    /// prints the changes that `run` would make, and each topic that is left out with the reason.
+    /// prints the changes that `run` would make, and each topic that is left out with the reason. Warns of topics on the
+    /// target that hold records which no progress of the flow explains: theirs would be copied behind them. The exit code
+    /// is 1 if a topic cannot be copied.
     Plan {
         #[command(flatten)]
         output: Output,
@@ -155,10 +159,16 @@ enum Command {
         source: import::Source,
     },
 
-    /// Print every key of both files, with default, unit and meaning
+    /// Print every key of both files, with default, unit and meaning; or metrics, error codes, commands
+    ///
+    /// Prints both files as YAML to start from or, with PAGE, a page of the reference in Markdown.
     Reference {
+        /// The page to print
+        #[arg(value_name = "PAGE")]
+        page: Option<reference::Page>,
+
         /// Print the JSON schema of one file instead, for editors
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "page")]
         schema: Option<Schema>,
     },
 }
@@ -251,7 +261,8 @@ impl Cli {
                     .load()
                     .and_then(|(config, flows)| import::state::import(&config, &flows, &arguments)),
             },
-            Command::Reference { schema } => print(&match schema {
+            Command::Reference { page: Some(page), .. } => print(&page.markdown()),
+            Command::Reference { page: None, schema } => print(&match schema {
                 None => config::reference(),
                 Some(Schema::Config) => json(&config::json_schema(Document::Config)),
                 Some(Schema::Topology) => json(&config::json_schema(Document::Topology)),

@@ -24,7 +24,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) use tests::mistakes;
 
-pub use document::{Document, json_schema, reference};
+pub use document::{Document, KeyRow, KeyTable, VALUES, json_schema, key_tables, reference};
 pub(crate) use problem::{At, Problems, closest, suggest};
 pub use problem::{Problem, Severity};
 use read::{Data, Property, Reader, Section};

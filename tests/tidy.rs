@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use causeway::cli::reference::Page;
 use causeway::error::Code;
 use causeway::metrics;
+use clap::ValueEnum;
 
 /// Modules, lowest layer first. A module names modules of lower layers only.
 const LAYERS: &[&[&str]] = &[
@@ -172,47 +174,128 @@ fn unsafe_code_stays_at_the_c_interface_and_gives_its_reason() {
 }
 
 #[test]
-fn every_error_code_is_listed_and_documented() {
+fn every_error_code_is_listed() {
     let text = read("src/error.rs");
     let (_, table) = text.split_once("pub fn page(self)").expect("the table of pages");
     let (table, _) = table.split_once("\n    }\n").expect("the end of the table");
     let rows = table.matches("Code::").count();
     assert_eq!(rows, Code::ALL.len(), "add the new code to Code::ALL");
+}
 
-    let readme = read("README.md");
-    for code in Code::ALL {
-        let page = code.page();
-        let row = format!(
-            "| {} | {} | {:?} | {} |",
-            page.id, page.name, page.remedy, page.advice
-        );
+#[test]
+fn the_pages_of_the_reference_say_what_the_code_says() {
+    for page in Page::value_variants() {
+        let path = format!("docs/reference/{}.md", page.name());
         assert!(
-            readme.contains(&row),
-            "the README's table of errors lacks this row:\n{row}"
+            read(&path) == page.markdown(),
+            "{path} is not what the code says; run: cargo run -- reference {} > {path}",
+            page.name()
         );
     }
 }
 
-#[test]
-fn every_metric_is_in_the_readme() {
-    let readme = read("README.md");
-    for it in metrics::ALL {
-        let labels = it.labels.join(", ");
-        let row = format!("| `{}` | {} | {labels} | {} |", it.name, it.unit, it.help);
-        assert!(
-            readme.contains(&row),
-            "the README's table of metrics lacks this row:\n{row}"
-        );
+/// The pages for people, with their paths.
+fn pages() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = vec![];
+    for directory in ["", "docs", "docs/reference"] {
+        for entry in fs::read_dir(root.join(directory)).expect("a readable directory") {
+            let path = entry.expect("a readable entry").path();
+            if path.extension().is_some_and(|it| it == "md") {
+                let path = path.strip_prefix(root).expect("below the package");
+                paths.push(path.to_str().expect("UTF-8").to_owned());
+            }
+        }
     }
-    let known: BTreeSet<_> = metrics::ALL.iter().map(|it| it.name).collect();
-    for name in readme
-        .split('`')
-        .filter(|word| word.starts_with("causeway_") && !word.contains(['{', ' ', '*']))
-    {
-        assert!(
-            known.contains(name),
-            "the README names {name}, which does not exist"
-        );
+    assert!(10 < paths.len(), "the pages were not found");
+    paths
+        .into_iter()
+        .map(|path| (path.clone(), read(&path)))
+        .collect()
+}
+
+/// The lines of a page that are no code.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let mut inside = false;
+    page.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        inside ^= fence;
+        !inside && !fence
+    })
+}
+
+/// The anchors of a page's headings, as Markdown viewers make them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = prose(page).filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let words = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = words
+                .chars()
+                .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, page) in pages() {
+        let text: String = prose(&page).collect::<Vec<_>>().join("\n");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let there = match file {
+                "" => root.join(&path),
+                file => root.join(&path).with_file_name("").join(file),
+            };
+            assert!(there.exists(), "{path} links to {link}, which does not exist");
+            if !anchor.is_empty() {
+                let there = fs::read_to_string(&there).expect("UTF-8");
+                assert!(
+                    anchors(&there).contains(anchor),
+                    "{path} links to {link}, a heading that does not exist"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_row_of_a_table_has_the_cells_of_its_header() {
+    for (path, page) in pages() {
+        let mut cells = None;
+        for line in prose(&page) {
+            let number = line.replace("\\|", "").matches('|').count();
+            match line.starts_with('|') {
+                true => assert_eq!(*cells.get_or_insert(number), number, "{path}: {line}"),
+                false => cells = None,
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pages_name_only_metrics_and_codes_that_exist() {
+    let metrics: BTreeSet<_> = metrics::ALL.iter().map(|it| it.name).collect();
+    let codes: BTreeSet<_> = Code::ALL.iter().map(|it| it.page().id).collect();
+    let is_code = |word: &str| {
+        word.len() == 4 && word.starts_with(['S', 'T', 'L']) && word[1..].chars().all(|c| c.is_ascii_digit())
+    };
+    for (path, page) in pages() {
+        for word in page.split(|c: char| !c.is_alphanumeric() && c != '_') {
+            // A name that ends in `_` stands for several.
+            let is_metric = word.starts_with("causeway_") && !word.ends_with('_');
+            assert!(
+                !is_metric || metrics.contains(word),
+                "{path} names {word}, which does not exist"
+            );
+            assert!(
+                !is_code(word) || codes.contains(word),
+                "{path} names {word}, which does not exist"
+            );
+        }
     }
 }
 

@@ -25,19 +25,24 @@ impl Document {
     }
 }
 
+/// What holds for the values of all keys.
+pub const VALUES: [&str; 2] = [
+    "In any value ${VAR} is taken from the environment, ${VAR:-default} has a default, and $$ is a dollar sign.",
+    "Sizes are bytes or have a unit: B, KiB, MiB, GiB, TiB. Durations have a unit: ms, s, m, h.",
+];
+
 /// Every key of both kinds of file, with its meaning, range and default, as YAML with comments.
 pub fn reference() -> String {
     let introduction = "\
 # Every key of causeway's files. Required keys and keys with a default are written out; optional ones are
 # commented out. `…` stands for a value of yours.
 #
-# In any value ${VAR} is taken from the environment, ${VAR:-default} has a default, and $$ is a dollar sign.
-# Sizes are bytes or have a unit: B, KiB, MiB, GiB, TiB. Durations have a unit: ms, s, m, h.
-
-# ---- A config file: how to connect ----
-
 ";
     let mut text = introduction.to_owned();
+    for sentence in VALUES {
+        let _ = writeln!(text, "# {sentence}");
+    }
+    text.push_str("\n# ---- A config file: how to connect ----\n\n");
     write_table(&mut text, Document::Config.table(), "", &mut Vec::new());
     text.push_str("\n---\n# ---- A topology file: what flows ----\n\n");
     write_table(&mut text, Document::Topology.table(), "", &mut Vec::new());
@@ -56,10 +61,7 @@ fn write_table(
             let _ = writeln!(text, "{}", margin.trim_end());
         }
         wrap(text, margin, key.doc);
-        let kind = match &key.kind {
-            Kind::List(item) => format!("a list; each item is {}", describe(item)),
-            kind => describe(kind),
-        };
+        let kind = what_stands(&key.kind);
         match (key.presence, &key.kind) {
             (_, Kind::Table(_) | Kind::Each { .. }) => {}
             (Presence::Required, _) => wrap(text, margin, &format!("Required: {kind}.")),
@@ -118,6 +120,93 @@ fn write_table(
                 }
             }
         }
+    }
+}
+
+/// What may stand after a key, in words.
+fn what_stands(kind: &Kind) -> String {
+    match kind {
+        Kind::List(item) => format!("a list; each item is {}", describe(item)),
+        kind => describe(kind),
+    }
+}
+
+/// The keys that stand together under one path, for pages.
+#[derive(Debug)]
+pub struct KeyTable {
+    /// `replication.offset_sync`; empty for the keys of the file itself.
+    pub path: String,
+    /// Its keys, in the order of the reference.
+    pub rows: Vec<KeyRow>,
+}
+
+/// One key of a [`KeyTable`].
+#[derive(Debug)]
+pub struct KeyRow {
+    /// The key without its path.
+    pub name: &'static str,
+    /// What may stand after it; empty where only keys may.
+    pub kind: String,
+    /// The path of the table of the keys that may stand after it.
+    pub keys: Option<String>,
+    /// Whether it has to be there.
+    pub is_required: bool,
+    /// What holds where it is absent.
+    pub default: Option<&'static str>,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// Every table of keys of one kind of file, outer ones first. One that may stand at several places is there once.
+pub fn key_tables(document: Document) -> Vec<KeyTable> {
+    let mut seen = vec![(document.table(), String::new())];
+    let mut done = vec![];
+    // Tables are found while they are written; each is written behind the one that names it first.
+    while done.len() < seen.len() {
+        let (table, path) = seen[done.len()].clone();
+        let rows = table.iter().map(|key| key_row(key, &path, &mut seen)).collect();
+        done.push(KeyTable { path, rows });
+    }
+    done
+}
+
+fn key_row(key: &'static Key, path: &str, seen: &mut Vec<(&'static [Key], String)>) -> KeyRow {
+    let at = match path {
+        "" => key.name.to_owned(),
+        path => format!("{path}.{}", key.name),
+    };
+    let inner: Option<(&'static [Key], String)> = match &key.kind {
+        Kind::Table(inner) | Kind::WordOr(_, inner) => Some((inner, at)),
+        Kind::Each {
+            name,
+            value: Kind::Table(inner),
+            ..
+        } => Some((inner, format!("{at}.<{name}>"))),
+        _ => None,
+    };
+    let keys = inner.map(|(table, at)| {
+        let known = seen.iter().find(|(it, _)| std::ptr::eq(*it, table));
+        let path = known.map_or_else(|| at.clone(), |(_, path)| path.clone());
+        if known.is_none() {
+            seen.push((table, at));
+        }
+        path
+    });
+    KeyRow {
+        name: key.name,
+        kind: match &key.kind {
+            Kind::Table(_) | Kind::Each { .. } => String::new(),
+            Kind::WordOr(words, _) => format!("one of {}", words.join(", ")),
+            Kind::Secret => format!("text, or as `{}_file` the path of a file that holds it", key.name),
+            kind => what_stands(kind),
+        },
+        keys,
+        is_required: matches!(key.presence, Presence::Required),
+        default: match key.presence {
+            Presence::Default(value) => Some(value),
+            Presence::Required | Presence::Optional => None,
+        },
+        doc: key.doc,
     }
 }
 
