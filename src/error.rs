@@ -319,7 +319,7 @@ impl Code {
                 "T202",
                 "target_state_not_authorized",
                 Retry,
-                "grant causeway's principal its transactional ids, its groups, its *.internal topics and heartbeats on the target, as the table of access rights in the README lists them",
+                "grant causeway's principal its transactional ids, its groups, its *.internal topics and heartbeats on the target, as docs/access-rights.md lists them",
             ),
             Code::TargetGroupNotAuthorized => (
                 "T203",

@@ -1,4 +1,4 @@
-//! The README's table of access rights, on brokers that enforce it: exactly those suffice, and one that is missing is
+//! The table of docs/access-rights.md, on brokers that enforce it: exactly those rights suffice, and one that is missing is
 //! named with what it stops.
 
 use std::cell::Cell;
@@ -19,9 +19,9 @@ const FEATURES: &str = "  config_sync: { interval: 1s }\n  offset_sync: { interv
 
 /// The rows of the table: cluster, resource, operations.
 fn table() -> Vec<(String, String, Vec<String>)> {
-    let (_, section) = include_str!("../README.md")
-        .split_once("## Access rights")
-        .expect("the README has a section on access rights");
+    let (_, section) = include_str!("../docs/access-rights.md")
+        .split_once("## Copying")
+        .expect("the page has a section on copying");
     let (_, rows) = section
         .split_once("|---|---|---|---|\n")
         .expect("it has a table of four columns");
@@ -54,7 +54,7 @@ fn resources(resource: &str) -> Vec<Resource> {
         "topic `heartbeats`" => one("heartbeats"),
         "topic `<source>.checkpoints.internal`" => one("seoul.checkpoints.internal"),
         "topic `mm2-offset-syncs.<source>.internal`" => one("mm2-offset-syncs.seoul.internal"),
-        other => panic!("the test does not know what this row of the README is about: {other}"),
+        other => panic!("the test does not know what this row of the table is about: {other}"),
     }
 }
 

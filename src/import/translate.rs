@@ -1477,7 +1477,7 @@ fn leftover(key: &str) -> Option<(bool, &'static str)> {
         | "metric.reporters"
         | "auto.include.jmx.reporter" => (
             false,
-            "causeway has Prometheus metrics of its own, see the README",
+            "causeway has Prometheus metrics of its own, see causeway reference metrics",
         ),
         "emit.heartbeats" | "emit.checkpoints" => (
             false,
