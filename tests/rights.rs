@@ -202,7 +202,7 @@ impl Guarded {
 }
 
 #[test]
-fn the_rights_of_the_readme_suffice_and_each_that_is_missing_is_named_with_what_it_stops() {
+fn the_listed_rights_suffice_and_each_that_is_missing_is_named_with_what_it_stops() {
     let guarded = Guarded::new();
     let Guarded { source, target, .. } = &guarded;
     let mut daemon = guarded.start();
