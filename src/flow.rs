@@ -10,85 +10,67 @@
 //!   └─ watch loop            every second                  source ends → lag, status, metrics
 //! ```
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, warn};
 
-use crate::context::{ClusterIds, FlowContext, lock};
-use crate::copy::thread::TaskHandle;
+use crate::context::{ClusterIds, FlowContext};
+use crate::copy::assignment::Assignment;
 use crate::error::{Code, Error, Result};
-use crate::kafka::TopicPartition;
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::groups::GroupProcess;
-use crate::metrics::PartitionMetrics;
+use crate::services::config_sync::{self, ConfigSync};
+use crate::services::group_sync::GroupSync;
+use crate::services::heartbeats::{self, Heartbeats};
+use crate::services::lag::{Lag, SourceEnds};
+use crate::services::supervision::{Part, Parts, Restarts, keep, panicked};
+use crate::services::{self, Duty, Told};
 use crate::state::mm2_positions;
 use crate::state::topics::{self, Found};
-use crate::status::{ConfigSyncStatus, FlowStatus, GroupSyncStatus, HeartbeatStatus};
+use crate::status::{FlowStatus, GroupSyncStatus};
 use crate::topology::FlowSpec;
 
-use lag::{LagClock, SourceEnd};
-use ownership::Absent;
-use status::Holders;
-use supervision::{Part, PartHealth, Restarts, panicked};
+use status::Stands;
 
-mod heartbeats;
-pub mod lag;
 pub mod membership;
 mod ownership;
-mod positions;
 mod status;
-mod supervision;
-mod sync;
-mod watch;
 
 /// A flow that runs until it is drained.
 #[derive(Debug)]
 pub struct Flow {
     spec: FlowSpec,
-    shared: Arc<Mutex<Shared>>,
+    told: Arc<Channels>,
     drain: CancellationToken,
     runner: JoinHandle<()>,
 }
 
-/// What the parts of a flow tell each other and the status.
+/// What the parts of a flow tell, each in a channel of its own that it alone writes.
 #[derive(Debug, Default)]
-struct Shared {
-    /// There is one once the clients of both clusters could be made.
-    context: Option<Arc<FlowContext>>,
-    tasks: BTreeMap<u32, TaskHandle>,
-    absent: BTreeMap<u32, Absent>,
-    parts: BTreeMap<Part, PartHealth>,
-    tasks_total: Option<u32>,
-    /// Why the flow is not running yet.
-    trouble: Option<Error>,
-    /// Why no task may run: a cluster or an own topic is not the one that the flow started with.
-    replaced: Option<Error>,
-    joined: bool,
-    holders: Holders,
-    draining: bool,
-    stopped: bool,
-    panicked: bool,
-    sync: Option<SyncReport>,
-    /// Why the last pass of config sync failed as a whole.
-    sync_trouble: Option<Error>,
-    /// Source ends, as each was heard last.
-    ends: BTreeMap<TopicPartition, SourceEnd>,
-    clocks: BTreeMap<TopicPartition, LagClock>,
-    gauges: BTreeMap<TopicPartition, PartitionMetrics>,
-    /// Only in the daemon that writes them.
-    groups: Option<GroupSyncStatus>,
-    /// As it was then; only in the daemon that carries them.
-    heartbeats: Option<(HeartbeatStatus, Instant)>,
+struct Channels {
+    phase: watch::Sender<Phase>,
+    assignment: Arc<watch::Sender<Assignment>>,
+    config_sync: Arc<watch::Sender<Told<config_sync::Report>>>,
+    groups: Arc<watch::Sender<Told<Option<GroupSyncStatus>>>>,
+    heartbeats: Arc<watch::Sender<Told<heartbeats::Report>>>,
+    ends: Arc<watch::Sender<Told<SourceEnds>>>,
+    parts: Parts,
 }
 
-#[derive(Debug)]
-struct SyncReport {
-    at: Option<Instant>,
-    status: ConfigSyncStatus,
+/// How far a flow has come.
+#[derive(Debug, Default)]
+struct Phase {
+    /// There is one once the clients of both clusters could be made.
+    context: Option<Arc<FlowContext>>,
+    /// Why the flow cannot start.
+    trouble: Option<Error>,
+    /// Known once its own topics are there.
+    tasks_total: Option<u32>,
+    stopped: bool,
 }
 
 impl Flow {
@@ -102,7 +84,7 @@ impl Flow {
         clusters: Arc<ClusterIds>,
         group_process: Arc<GroupProcess>,
     ) -> Self {
-        let shared = Arc::new(Mutex::new(Shared::default()));
+        let told = Arc::new(Channels::default());
         let drain = CancellationToken::new();
         let span = tracing::info_span!("flow", topology = %spec.id.topology, flow = %spec.id);
         let connect = {
@@ -111,13 +93,13 @@ impl Flow {
         };
         let runner = Runner {
             connect: Arc::new(connect),
-            shared: shared.clone(),
+            told: told.clone(),
             drain: drain.clone(),
             instance: instance.to_owned(),
         };
         Self {
             spec,
-            shared,
+            told,
             drain,
             runner: tokio::spawn(runner.run().instrument(span)),
         }
@@ -125,7 +107,6 @@ impl Flow {
 
     /// Asks every part to finish what it has begun.
     pub fn drain(&self) {
-        lock(&self.shared).draining = true;
         self.drain.cancel();
     }
 
@@ -136,14 +117,17 @@ impl Flow {
 
     /// Whether a part of the flow panicked at any time: a bug.
     pub fn has_panicked(&self) -> bool {
-        lock(&self.shared).panicked
+        self.told.parts.has_panicked() || self.told.assignment.borrow().panicked
     }
 
     /// Names the tasks that have not drained yet.
     pub fn late_tasks(&self) -> Vec<String> {
         let id = &self.spec.id;
-        let shared = lock(&self.shared);
-        let tasks = shared.tasks.iter().filter(|(_, handle)| !handle.is_finished());
+        let assignment = self.told.assignment.borrow();
+        let tasks = assignment
+            .tasks
+            .iter()
+            .filter(|(_, handle)| handle.end().is_none());
         tasks
             .map(|(task, handle)| {
                 let bytes = handle.status(Instant::now()).in_flight_bytes;
@@ -158,8 +142,8 @@ impl Flow {
             return vec![];
         }
         let id = &self.spec.id;
-        let shared = lock(&self.shared);
-        supervision::unfinished(&shared)
+        let unfinished = self.told.parts.unfinished();
+        unfinished
             .iter()
             .map(|part| format!("{} {id} {part}", id.topology))
             .collect()
@@ -167,8 +151,11 @@ impl Flow {
 
     /// The flow as it is now.
     pub fn status(&self) -> FlowStatus {
-        let abandoned = self.runner.is_finished();
-        watch::status(&self.spec, &lock(&self.shared), abandoned, Instant::now())
+        let stands = Stands {
+            draining: self.drain.is_cancelled(),
+            abandoned: self.runner.is_finished(),
+        };
+        status::of(&self.spec, &self.told, &stands, Instant::now())
     }
 }
 
@@ -179,7 +166,7 @@ const SERVICES_END: Duration = Duration::from_secs(2);
 /// Drives one flow.
 struct Runner {
     connect: Arc<dyn Fn() -> Result<FlowContext> + Send + Sync>,
-    shared: Arc<Mutex<Shared>>,
+    told: Arc<Channels>,
     drain: CancellationToken,
     instance: String,
 }
@@ -191,51 +178,49 @@ impl Runner {
         {
             self.run_parts(&context, found).await;
         }
-        lock(&self.shared).stopped = true;
+        self.told.phase.send_modify(|phase| phase.stopped = true);
     }
 
     async fn run_parts(&self, context: &Arc<FlowContext>, found: Found) {
-        let tasks_total = found.tasks;
-        lock(&self.shared).tasks_total = Some(tasks_total);
-        // What every part gets; `run` makes the future of one of its lives.
-        macro_rules! keep {
-            ($part:expr, |$context:ident, $shared:ident, $drain:ident| $run:expr) => {
-                supervision::keep(
-                    $part,
-                    self.shared.clone(),
-                    context.metrics.clone(),
-                    self.drain.clone(),
-                    || {
-                        let ($context, $shared, $drain) =
-                            (context.clone(), self.shared.clone(), self.drain.clone());
-                        $run
-                    },
-                )
-            };
-        }
+        let Channels {
+            phase,
+            assignment,
+            config_sync,
+            groups,
+            heartbeats,
+            ends,
+            parts,
+        } = &*self.told;
+        phase.send_modify(|phase| phase.tasks_total = Some(found.tasks));
         let drained = CancellationToken::new();
         let tasks = async {
-            keep!(Part::Ownership, |context, shared, drain| {
-                ownership::run(context, shared, drain, self.instance.clone(), found.clone())
+            let replaced = || config_sync.subscribe();
+            keep(Part::Ownership, parts, &context.metrics, &self.drain, || {
+                let (context, assignment, drain) = (context.clone(), assignment.clone(), self.drain.clone());
+                ownership::run(
+                    context,
+                    assignment,
+                    replaced(),
+                    drain,
+                    self.instance.clone(),
+                    found.clone(),
+                )
             })
             .await;
             // While its owner waits to be started again, a task runs on.
-            ownership::end_tasks(&self.shared).await;
+            ownership::end_tasks(assignment).await;
             drained.cancel();
         };
         let services = async {
-            let config_sync = keep!(Part::ConfigSync, |context, shared, drain| {
-                sync::run(context, shared, drain, found.clone())
+            let spec = &context.spec;
+            let config_sync = self.duty(context, &self.drain, config_sync, || {
+                ConfigSync::new(context, found.clone(), ends.subscribe())
             });
-            let groups = keep!(Part::Groups, |context, shared, drain| {
-                positions::run(context, shared, drain, tasks_total)
-            });
+            let groups = self.duty(context, &self.drain, groups, || GroupSync::new(found.tasks));
             let heartbeats = async {
-                if context.spec.heartbeats.enabled {
-                    keep!(Part::Heartbeats, |context, shared, drain| {
-                        heartbeats::run(context, shared, drain)
-                    })
-                    .await;
+                if spec.heartbeats.enabled {
+                    let make = || Heartbeats::new(spec.heartbeats.interval);
+                    self.duty(context, &self.drain, heartbeats, make).await;
                 }
             };
             let patience = async {
@@ -247,18 +232,43 @@ impl Runner {
                 () = patience => {}
             }
         };
-        let watch = keep!(Part::Watch, |context, shared, _drain| watch::run(context, shared));
+        // Told to the end: what is left to copy is of interest while the flow drains.
+        let never = CancellationToken::new();
+        let lag = self.duty(context, &never, ends, Lag::default);
         tokio::select! {
             _ = async { tokio::join!(tasks, services) } => {}
-            () = watch => {}
+            () = lag => {}
         }
-        let cut_off = supervision::unfinished(&lock(&self.shared));
+        let cut_off = parts.unfinished();
         if !cut_off.is_empty() {
             info!(
                 ?cut_off,
                 "the tasks have drained; what still waits for a cluster is left"
             );
         }
+    }
+
+    /// Runs a duty, in as many lives as it takes; `make` begins one.
+    async fn duty<D: Duty>(
+        &self,
+        context: &Arc<FlowContext>,
+        drain: &CancellationToken,
+        told: &Arc<watch::Sender<Told<D::Report>>>,
+        make: impl Fn() -> D,
+    ) {
+        let parts = &self.told.parts;
+        keep(D::PART, parts, &context.metrics, drain, || {
+            let assignment = self.told.assignment.subscribe();
+            services::run(
+                make(),
+                context.clone(),
+                assignment,
+                told.clone(),
+                parts.clone(),
+                drain.clone(),
+            )
+        })
+        .await;
     }
 
     /// Makes the clients of both clusters, with patience. `None`: asked to drain meanwhile.
@@ -269,15 +279,16 @@ impl Runner {
             match blocking(move || connect()).await {
                 Ok(context) => {
                     let context = Arc::new(context);
-                    let mut shared = lock(&self.shared);
-                    shared.trouble = None;
-                    shared.context = Some(context.clone());
+                    self.told.phase.send_modify(|phase| {
+                        phase.trouble = None;
+                        phase.context = Some(context.clone());
+                    });
                     return Some(context);
                 }
                 Err(error) => {
                     let pause = restarts.fail(Instant::now());
                     error!(%error, advice = error.code.page().advice, retry_in = ?pause, "the flow cannot start");
-                    lock(&self.shared).trouble = Some(error);
+                    self.told.phase.send_modify(|phase| phase.trouble = Some(error));
                     tokio::select! {
                         () = self.drain.cancelled() => return None,
                         () = tokio::time::sleep(pause) => {}
@@ -302,12 +313,12 @@ impl Runner {
                             "the number of tasks is fixed when a flow is created; the configured one is ignored"
                         );
                     }
-                    lock(&self.shared).trouble = None;
+                    self.told.phase.send_modify(|phase| phase.trouble = None);
                     return Some(found);
                 }
                 Err(error) => {
                     warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "the flow cannot start yet");
-                    lock(&self.shared).trouble = Some(error);
+                    self.told.phase.send_modify(|phase| phase.trouble = Some(error));
                 }
             }
             tokio::select! {

@@ -162,7 +162,7 @@ pub struct TaskStatus {
 }
 
 /// One source partition.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartitionStatus {
     /// Source topic.
     pub topic: String,

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use causeway::copy::assignment::FlowLead;
 use causeway::error::Side;
 use causeway::kafka::ClusterAlias;
 use causeway::kafka::admin::Admin;
 use causeway::names::replication_policy::{HeartbeatTopics, ReplicationPolicy, Selection};
-use causeway::services::config_sync::{self, Change, Origins, Pass, Plan, Syncer};
+use causeway::services::config_sync::plan::{Change, Plan};
+use causeway::services::config_sync::{self, Origins, Pass, Syncer};
 use causeway::topology::{
     Compression, ConfigSyncSpec, Delivery, FlowId, FlowSpec, GapPolicy, HeartbeatSpec, MetadataSync,
     MirrorMakerSpec, OffsetSyncSpec, OnGap, Provenance, StartFrom, SyncMode, Throttle,
@@ -97,14 +99,14 @@ fn syncer(prefix: &str, mode: SyncMode) -> Syncer {
 fn create(syncer: &mut Syncer, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
     pair().source.create_topic(topic, partitions, configs);
     wait_until("the source lists the topic", LONG, || {
-        syncer.pass(false).unwrap().reading.topics.contains_key(topic)
+        syncer.pass(None).unwrap().reading.topics.contains_key(topic)
     });
 }
 
 /// Passes until one finds nothing to do.
 fn converge(syncer: &mut Syncer) {
     wait_until("an empty plan", LONG, || {
-        let pass = syncer.pass(true).unwrap();
+        let pass = syncer.pass(Some(FlowLead::assumed())).unwrap();
         assert_eq!(errors(&pass), Vec::<String>::new());
         pass.plan.changes.is_empty()
     });
@@ -144,17 +146,17 @@ fn thirty_topics_are_created_in_one_pass_and_the_next_has_nothing_to_do() {
         pair().source.create_topic(topic, i % 5 + 1, &configs);
     }
     wait_until("the source lists all", LONG, || {
-        syncer.pass(false).unwrap().reading.source.len() == 30
+        syncer.pass(None).unwrap().reading.source.len() == 30
     });
 
-    let pass = syncer.pass(true).unwrap();
+    let pass = syncer.pass(Some(FlowLead::assumed())).unwrap();
     assert_eq!(errors(&pass), Vec::<String>::new());
     assert_eq!(pass.applied.unwrap().changed, pass.plan.changes);
     assert_eq!(pass.plan.changes.len(), 30);
     wait_until("the target lists all", LONG, || {
-        syncer.pass(false).unwrap().reading.target.len() == 30
+        syncer.pass(None).unwrap().reading.target.len() == 30
     });
-    let second = syncer.pass(true).unwrap();
+    let second = syncer.pass(Some(FlowLead::assumed())).unwrap();
     assert_eq!(second.plan, Plan::default());
 
     for (i, topic) in (1..).zip(&topics) {
@@ -175,7 +177,10 @@ fn a_topic_that_grows_grows_on_the_target() {
     converge(&mut syncer);
     pair().source.grow_topic(&topic, 6);
     wait_until("the target has six partitions", LONG, || {
-        assert_eq!(errors(&syncer.pass(true).unwrap()), Vec::<String>::new());
+        assert_eq!(
+            errors(&syncer.pass(Some(FlowLead::assumed())).unwrap()),
+            Vec::<String>::new()
+        );
         oracle::describe_topic(&pair().target.bootstrap(), &remote(&topic)).partitions == 6
     });
 }
@@ -188,7 +193,7 @@ fn a_target_with_more_partitions_is_only_reported() {
     create(&mut syncer, &topic, 2, &[]);
     pair().target.create_topic(&remote(&topic), 3, &[]);
     wait_until("the difference is reported", LONG, || {
-        let pass = syncer.pass(true).unwrap();
+        let pass = syncer.pass(Some(FlowLead::assumed())).unwrap();
         pass.plan.changes.is_empty() && pass.plan.warnings.len() == 1
     });
     let partitions = oracle::describe_topic(&pair().target.bootstrap(), &remote(&topic)).partitions;
@@ -215,7 +220,10 @@ fn settings_changed_and_removed_on_the_source_follow() {
     let after = [("retention.ms", "2000"), ("max.message.bytes", "4096")];
     pair().source.alter_topic(&topic, &after, &["segment.ms"]);
     wait_until("the target follows", LONG, || {
-        assert_eq!(errors(&syncer.pass(true).unwrap()), Vec::<String>::new());
+        assert_eq!(
+            errors(&syncer.pass(Some(FlowLead::assumed())).unwrap()),
+            Vec::<String>::new()
+        );
         target_configs(&remote(&topic)) == texts(&after)
     });
     converge(&mut syncer);
@@ -233,7 +241,10 @@ fn a_restarted_syncer_still_removes_what_it_had_set() {
     converge(&mut second);
     pair().source.alter_topic(&topic, &[], &["retention.ms"]);
     wait_until("the target follows", LONG, || {
-        assert_eq!(errors(&second.pass(true).unwrap()), Vec::<String>::new());
+        assert_eq!(
+            errors(&second.pass(Some(FlowLead::assumed())).unwrap()),
+            Vec::<String>::new()
+        );
         target_configs(&remote(&topic)).is_empty()
     });
 }
@@ -245,10 +256,13 @@ fn a_setting_removed_right_after_it_was_copied_is_removed_too() {
     let mut syncer = syncer(&prefix, SyncMode::Apply);
     create(&mut syncer, &topic, 1, &[("retention.ms", "1000")]);
     // No pass sees both sides equal: the second one finds the setting gone from the source.
-    syncer.pass(true).unwrap();
+    syncer.pass(Some(FlowLead::assumed())).unwrap();
     pair().source.alter_topic(&topic, &[], &["retention.ms"]);
     wait_until("the target follows", LONG, || {
-        assert_eq!(errors(&syncer.pass(true).unwrap()), Vec::<String>::new());
+        assert_eq!(
+            errors(&syncer.pass(Some(FlowLead::assumed())).unwrap()),
+            Vec::<String>::new()
+        );
         target_configs(&remote(&topic)).is_empty()
     });
 }
@@ -265,7 +279,7 @@ fn drift_is_repaired_where_the_source_has_a_say_and_reported_elsewhere() {
     let expected = texts(&[("retention.ms", "1000"), ("segment.ms", "5000")]);
     let mut last = None;
     wait_until("the drift is repaired", LONG, || {
-        last = Some(syncer.pass(true).unwrap());
+        last = Some(syncer.pass(Some(FlowLead::assumed())).unwrap());
         target_configs(&remote(&topic)) == expected
     });
     let lines = last.unwrap().plan.warnings;
@@ -287,7 +301,7 @@ fn in_mode_report_nothing_is_written() {
         format!("set source.{there} retention.ms=1000 (was -1)\n"),
     ];
     for _ in 0..2 {
-        let pass = syncer.pass(true).unwrap();
+        let pass = syncer.pass(Some(FlowLead::assumed())).unwrap();
         assert_eq!(pass.plan.to_string(), lines.concat());
         assert_eq!(pass.applied, None);
     }
@@ -356,7 +370,7 @@ fn topics_left_out_say_why() {
     let mut syncer = syncer(&prefix, SyncMode::Apply);
     pair().source.create_topic(&internal, 1, &[]);
     create(&mut syncer, &copied, 1, &[]);
-    let reading = syncer.pass(false).unwrap().reading;
+    let reading = syncer.pass(None).unwrap().reading;
     assert_eq!(reading.topics, [(copied.clone(), remote(&copied))].into());
     assert!(
         reading.excluded[&internal].to_string().contains("internal"),
@@ -374,7 +388,7 @@ fn a_topic_deleted_on_the_source_stays_on_the_target() {
     converge(&mut syncer);
     pair().source.delete_topic(&topic);
     wait_until("the topic is no longer selected", LONG, || {
-        let pass = syncer.pass(true).unwrap();
+        let pass = syncer.pass(Some(FlowLead::assumed())).unwrap();
         assert_eq!(pass.plan, Plan::default());
         pass.reading.topics.is_empty()
     });

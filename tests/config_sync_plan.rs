@@ -8,8 +8,9 @@ use std::time::Duration;
 use causeway::error::{Code, Error};
 use causeway::kafka::TopicId;
 use causeway::kafka::admin::{ConfigEntry, ConfigSource};
-use causeway::services::config_sync::plan::{EXCLUDED, Views};
-use causeway::services::config_sync::{Change, OwnedKeys, Plan, Rules, TopicView, plan};
+use causeway::services::config_sync::plan::{
+    Change, EXCLUDED, OwnedKeys, Plan, Rules, TopicView, Views, plan,
+};
 use causeway::topology::{ConfigSyncSpec, SyncMode};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};

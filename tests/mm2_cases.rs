@@ -11,7 +11,7 @@ use causeway::kafka::groups::Commit;
 use causeway::kafka::{Offset, Source, Target, TopicPartition};
 use causeway::mm2::{KeyValue, OffsetSync};
 use causeway::offset_map::{MapWriter, PartitionMap, Segment, Translation, decode_key, encode_key};
-use causeway::services::group_sync::{self, Decision, Group, Placements, Translated};
+use causeway::services::group_sync::decide::{self, Decision, Group, Placements, Translated};
 use causeway::topology::MetadataSync;
 
 use crate::harness::Random;
@@ -699,7 +699,7 @@ fn group(source: i64, target: i64) -> Group {
 fn a_group_without_members_that_is_behind_its_checkpoint_gets_it() {
     let written = |now: &Group, there: Option<i64>| {
         let there = there.map(|offset| (here(), commit(offset))).into_iter().collect();
-        let decision = group_sync::decide(now, None, &there, |tp| Some(tp.clone()));
+        let decision = decide::decide(now, None, &there, |tp| Some(tp.clone()));
         let Decision::Follow { writes, .. } = decision else {
             panic!("{decision:?}");
         };
@@ -723,7 +723,7 @@ fn checkpoints_are_told_as_mm2_tells_them() {
     }
     let maps = BTreeMap::from([(here(), map)]);
     let at = |offset: i64| {
-        group_sync::translate(
+        decide::translate(
             &[(here(), commit(offset))].into(),
             |tp| maps.get(tp),
             MetadataSync::Always,
@@ -731,13 +731,13 @@ fn checkpoints_are_told_as_mm2_tells_them() {
         )
     };
     let told = |now: &Group, before: Option<&Placements>| -> Vec<i64> {
-        let told = group_sync::checkpoints(now, before);
+        let told = decide::checkpoints(now, before);
         told.values().map(|it| it.target).collect()
     };
     let none: [i64; 0] = [];
     assert_eq!(told(&at(-1), None), none, "no position, no checkpoint");
     assert_eq!(told(&at(13), None), [6]);
-    let before = group_sync::checkpoints(&at(13), None);
+    let before = decide::checkpoints(&at(13), None);
     // A store that went back is not told; a group that went back is.
     assert_eq!(told(&group(13, 5), Some(&before)), none);
     assert_eq!(told(&at(12), Some(&before)), [5]);

@@ -88,7 +88,7 @@ fn look_at(config: &Config, flow: &FlowSpec) -> Result<Look, String> {
     let target = admin(&flow.id.target, Side::Target)?;
     let origins = Origins::new(config.clusters[&flow.id.source].clone());
     let pass = Syncer::new(source, target, origins, flow.clone())
-        .pass(false)
+        .pass(None)
         .map_err(advise)?;
     let unexplained = unexplained(config, flow, &pass).map_err(advise)?;
     Ok(Look { pass, unexplained })

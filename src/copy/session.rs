@@ -7,15 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
 use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
 use super::health::{Found, Held};
+use super::seat::Seat;
 use super::task::{Action, Event, Limits, PartitionId, TaskState};
-use super::thread::TaskThread;
 use crate::context::throttle::Waiting;
 use crate::context::{View, lock, now_ms};
 use crate::error::{Code, Error, Rank, Remedy, Result};
@@ -68,7 +67,7 @@ const UNEXPLAINED: u32 = 2;
 
 /// One life of the task's clients.
 pub(super) struct Session<'a> {
-    task: &'a mut TaskThread,
+    task: &'a mut Seat,
     engine: RecordEngine,
     state: TaskState,
     slot: Slot,
@@ -118,7 +117,7 @@ struct Assigned {
 
 impl<'a> Session<'a> {
     /// The fixed sequence, up to reading stored progress. `None`: asked to drain meanwhile.
-    pub(super) fn open(task: &'a mut TaskThread) -> Result<Option<Self>> {
+    pub(super) fn open(task: &'a mut Seat) -> Result<Option<Self>> {
         let flow = task.flow.clone();
         let Some(view) = wait_for_view(task) else {
             return Ok(None);
@@ -644,7 +643,7 @@ impl<'a> Session<'a> {
     }
 
     fn housekeeping(&mut self, now: Instant) -> Result<()> {
-        if self.task.drain.load(Ordering::Relaxed) {
+        if self.task.drain.is_cancelled() {
             self.task.set_state("draining", None);
             self.step(Event::Drain)?;
         }
@@ -845,7 +844,7 @@ impl<'a> Session<'a> {
             .into_iter()
             .filter(|tp| !self.task.health.is_tried_alone(tp) || std::mem::take(&mut may_try))
             .collect();
-        if wanted.is_empty() || self.task.drain.load(Ordering::Relaxed) {
+        if wanted.is_empty() || self.task.drain.is_cancelled() {
             return Ok(());
         }
         let routed: Vec<_> = wanted
@@ -1158,7 +1157,7 @@ fn reason(held: &Held, now: Instant) -> String {
 ///  others                        own id fenced: not before it is free ─▶ read: "spare in use" ─ fence the spare: ends us
 /// ```
 fn own_slot(
-    task: &mut TaskThread,
+    task: &mut Seat,
     engine: impl Fn(Fence) -> Result<RecordEngine>,
 ) -> Result<Option<(RecordEngine, Slot)>> {
     let (flow, number) = (task.flow.clone(), task.task);
@@ -1179,7 +1178,7 @@ fn own_slot(
                 true
             }
         };
-        if task.drain.load(Ordering::Relaxed) {
+        if task.drain.is_cancelled() {
             return Ok(None);
         }
         if !task.left_open || !held_up {
@@ -1215,7 +1214,7 @@ fn own_slot(
                 task.set_state("starting", Some(&error));
             }
         }
-        if task.drain.load(Ordering::Relaxed) {
+        if task.drain.is_cancelled() {
             return Ok(None);
         }
     }
@@ -1226,9 +1225,9 @@ fn own_slot(
     Ok(Some((own, slot)))
 }
 
-fn wait_for_view(task: &TaskThread) -> Option<Arc<View>> {
+fn wait_for_view(task: &Seat) -> Option<Arc<View>> {
     loop {
-        if task.drain.load(Ordering::Relaxed) {
+        if task.drain.is_cancelled() {
             return None;
         }
         if let Some(view) = task.flow.view.load_full() {

@@ -1,23 +1,17 @@
 //! The thread of one task: one session after another until it drains or is given up, with back-off between them.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use super::health::{Found, Health};
+use super::seat::{Published, Seat, task_status};
 use super::session::Session;
-use crate::context::throttle::Account;
 use crate::context::{FlowContext, lock};
-use crate::error::panic_text;
-use crate::error::{Code, Error, Rank, Remedy, Result};
-use crate::kafka::TopicPartition;
-use crate::metrics::TaskMetrics;
-use crate::status::STALE;
-use crate::status::TaskStatus;
+use crate::error::{Code, Error, Rank, Remedy, Result, panic_text};
+use crate::status::{STALE, TaskStatus};
 
 /// How a task ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,64 +22,61 @@ pub enum TaskEnd {
     GivenUp(Error),
 }
 
-/// A running task.
-#[derive(Debug)]
+/// A task that runs or has ended, as everybody sees it who holds this.
+#[derive(Clone, Debug)]
 pub struct TaskHandle {
-    thread: JoinHandle<TaskEnd>,
-    drain: Arc<AtomicBool>,
+    drain: CancellationToken,
     published: Arc<Mutex<Published>>,
-}
-
-/// What a task said about itself, and when.
-#[derive(Debug)]
-pub(super) struct Published {
-    pub(super) status: TaskStatus,
-    pub(super) at: Instant,
+    end: Arc<OnceLock<Result<TaskEnd>>>,
+    /// Cancelled once `end` is there.
+    ended: CancellationToken,
 }
 
 impl TaskHandle {
-    /// Starts the thread of task `task`.
+    /// Starts the thread of task `task`, which drains when it is asked to, or when `drain` asks the whole flow.
     ///
     /// # Errors
     /// The system refuses another thread.
-    pub fn start(flow: Arc<FlowContext>, task: u32) -> Result<Self> {
-        let published = Arc::new(Mutex::new(Published {
-            status: task_status(task, "starting", None),
-            at: Instant::now(),
-        }));
-        let drain = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::Builder::new()
+    pub fn start(flow: Arc<FlowContext>, task: u32, drain: &CancellationToken) -> Result<Self> {
+        let handle = Self {
+            drain: drain.child_token(),
+            published: Arc::new(Mutex::new(Published {
+                status: task_status(task, "starting", None),
+                at: Instant::now(),
+            })),
+            end: Arc::default(),
+            ended: CancellationToken::new(),
+        };
+        std::thread::Builder::new()
             .name(format!("task-{task}"))
             .spawn({
-                let (drain, published) = (drain.clone(), published.clone());
-                move || TaskThread::new(flow, task, drain, published).run()
+                let handle = handle.clone();
+                move || {
+                    let seat = Seat::new(flow, task, handle.drain.clone(), handle.published.clone());
+                    let end = catch_unwind(AssertUnwindSafe(|| run(seat)));
+                    let end = end.map_err(|panic| Error::new(Code::Panicked, panic_text(panic.as_ref())));
+                    // This thread alone sets it, and once.
+                    let _ = handle.end.set(end);
+                    handle.ended.cancel();
+                }
             })
             .map_err(|error| Error::new(Code::NoThread, format!("task {task}: {error}")))?;
-        Ok(Self {
-            thread,
-            drain,
-            published,
-        })
+        Ok(handle)
     }
 
     /// Asks the task to finish what it has taken and to end.
     pub fn drain(&self) {
-        self.drain.store(true, Ordering::Relaxed);
+        self.drain.cancel();
     }
 
-    /// Whether the task has ended.
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+    /// How the task has ended, or that it panicked; `None`: it runs.
+    pub fn end(&self) -> Option<&Result<TaskEnd>> {
+        self.end.get()
     }
 
-    /// Waits for the end.
-    ///
-    /// # Errors
-    /// The task panicked.
-    pub fn join(self) -> Result<TaskEnd> {
-        self.thread
-            .join()
-            .map_err(|panic| Error::new(Code::Panicked, panic_text(panic.as_ref())))
+    /// Waits until the task has ended.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// What the task last said about itself. One that says nothing any more has failed.
@@ -108,147 +99,46 @@ impl TaskHandle {
     }
 }
 
-/// A task without partitions.
-/// The status of a task that says nothing about partitions.
-pub fn task_status(task: u32, state: &str, why: Option<&Error>) -> TaskStatus {
-    TaskStatus {
-        task,
-        state: state.into(),
-        reason: why.map(|error| format!("{error}; {}", error.code.page().advice)),
-        seconds_since_published: None,
-        waiting_for: None,
-        in_flight_bytes: 0,
-        partitions: vec![],
-    }
-}
-
-pub(super) struct TaskThread {
-    pub(super) flow: Arc<FlowContext>,
-    pub(super) task: u32,
-    pub(super) drain: Arc<AtomicBool>,
-    pub(super) published: Arc<Mutex<Published>>,
-    pub(super) metrics: TaskMetrics,
-    pub(super) account: Account,
-    pub(super) health: Health,
-    /// Offsets that the target held when copying began there, though nothing was stored about them.
-    pub(super) unexplained: BTreeMap<TopicPartition, i64>,
-    /// Sessions that failed in a row.
-    pub(super) failures: u32,
-    /// The session before gave a transaction up, which may not have ended: its markers must reach every partition.
-    pub(super) left_open: bool,
-}
-
-impl TaskThread {
-    fn new(
-        flow: Arc<FlowContext>,
-        task: u32,
-        drain: Arc<AtomicBool>,
-        published: Arc<Mutex<Published>>,
-    ) -> Self {
-        let metrics = TaskMetrics::new(&flow.spec.id, task);
-        let account = flow.throttle.account();
-        Self {
-            flow,
-            task,
-            drain,
-            published,
-            metrics,
-            account,
-            health: Health::default(),
-            unexplained: BTreeMap::new(),
-            failures: 0,
-            left_open: false,
-        }
-    }
-
-    fn run(mut self) -> TaskEnd {
-        let span = tracing::info_span!("task", topology = %self.flow.spec.id.topology, flow = %self.flow.spec.id, task = self.task);
-        let _in_span = span.enter();
-        loop {
-            self.set_state("starting", None);
-            let end = match Session::open(&mut self) {
-                Ok(Some(session)) => session.run(),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
-            let error = match end {
-                Ok(()) => {
-                    info!("task drained");
-                    self.set_state("stopped", None);
-                    return TaskEnd::Drained;
-                }
-                Err(error) => error,
-            };
-            self.metrics.restart(error.code);
-            if error.code.page().remedy == Remedy::GiveUpTask {
-                warn!(%error, "task given up");
-                self.set_state("stopped", Some(&error));
-                return TaskEnd::GivenUp(error);
-            }
-            if self.drain.load(Ordering::Relaxed) {
-                warn!(%error, "task ends without a last commit; what it had in flight is copied again");
-                self.set_state("stopped", Some(&error));
+fn run(mut seat: Seat) -> TaskEnd {
+    let span = tracing::info_span!("task", topology = %seat.flow.spec.id.topology, flow = %seat.flow.spec.id, task = seat.task);
+    let _in_span = span.enter();
+    loop {
+        seat.set_state("starting", None);
+        let end = match Session::open(&mut seat) {
+            Ok(Some(session)) => session.run(),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let error = match end {
+            Ok(()) => {
+                info!("task drained");
+                seat.set_state("stopped", None);
                 return TaskEnd::Drained;
             }
-            // What is held now does not fail again; everything else fails ever more slowly.
-            let pause = back_off(self.failures);
-            if error.code.rank() != Rank::Partition {
-                self.failures += 1;
-            }
-            warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "task starts again");
-            self.set_state("backing_off", Some(&error));
-            let until = Instant::now() + pause;
-            while Instant::now() < until && !self.drain.load(Ordering::Relaxed) {
-                self.still_here();
-                std::thread::park_timeout(Duration::from_millis(50));
-            }
+            Err(error) => error,
+        };
+        seat.metrics.restart(error.code);
+        if error.code.page().remedy == Remedy::GiveUpTask {
+            warn!(%error, "task given up");
+            seat.set_state("stopped", Some(&error));
+            return TaskEnd::GivenUp(error);
         }
-    }
-
-    pub(super) fn set_state(&self, state: &str, error: Option<&Error>) {
-        let mut published = lock(&self.published);
-        published.at = Instant::now();
-        let status = &mut published.status;
-        status.state = state.into();
-        status.reason = error.map(|e| format!("{e}; {}", e.code.page().advice));
-        status.waiting_for = None;
-        status.in_flight_bytes = 0;
-        if !matches!(state, "running" | "draining") {
-            // Nobody is there to copy them.
-            for it in status.partitions.iter_mut().filter(|it| it.state == "running") {
-                it.state = "starting".into();
-            }
-            self.metrics.in_flight_bytes(0);
+        if seat.drain.is_cancelled() {
+            warn!(%error, "task ends without a last commit; what it had in flight is copied again");
+            seat.set_state("stopped", Some(&error));
+            return TaskEnd::Drained;
         }
-    }
-
-    /// What was said last is still so.
-    pub(super) fn still_here(&self) {
-        lock(&self.published).at = Instant::now();
-    }
-
-    /// Keeps a partition out until it may be tried again. `accepts`: what its target topic takes at present.
-    pub(super) fn hold(
-        &mut self,
-        tp: &TopicPartition,
-        error: Error,
-        offset: Option<i64>,
-        found: Found,
-        accepts: &str,
-    ) {
-        let advice = error.code.page().advice;
-        let shown = error.clone();
-        let now = Instant::now();
-        let first = self.health.hold(tp, error, offset, found, accepts, now);
-        match shown.code {
-            // The sync loop finds out whether it was deleted, and says so.
-            Code::SourceTopicMissing => self.flow.look.notify_one(),
-            _ if first => {
-                error!(topic = %tp.topic, partition = tp.partition, offset, error = %shown, advice, "partition stopped");
-            }
-            _ => {
-                debug!(topic = %tp.topic, partition = tp.partition, offset, error = %shown, "partition still stopped");
-            }
+        // What is held now does not fail again; everything else fails ever more slowly.
+        let pause = back_off(seat.failures);
+        if error.code.rank() != Rank::Partition {
+            seat.failures += 1;
+        }
+        warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "task starts again");
+        seat.set_state("backing_off", Some(&error));
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !seat.drain.is_cancelled() {
+            seat.still_here();
+            std::thread::park_timeout(Duration::from_millis(50));
         }
     }
 }

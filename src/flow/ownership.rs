@@ -1,24 +1,24 @@
 //! Which tasks run here: one loop between the group, which gives tasks out, and their threads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
+use super::blocking;
 use super::membership::{Membership, Ownership};
-use super::status::Holders;
-use super::supervision::Restarts;
-use super::{Shared, blocking};
-use crate::context::{ADMIN_TIMEOUT, FlowContext, lock};
-use crate::copy::thread::{TaskEnd, TaskHandle, task_status};
+use crate::context::{ADMIN_TIMEOUT, FlowContext};
+use crate::copy::assignment::{Absent, Assignment, Holders};
+use crate::copy::thread::{TaskEnd, TaskHandle};
 use crate::error::{Code, Error, Result};
+use crate::services::supervision::Restarts;
+use crate::services::{Told, config_sync};
 use crate::state::topics::Found;
 use crate::status::STALE;
-use crate::status::TaskStatus;
 
 /// How often the group is asked who has the tasks while we have none, …
 const ASK: Duration = Duration::from_secs(1);
@@ -33,12 +33,13 @@ const FENCED: Duration = Duration::from_secs(1);
 /// The membership ended, or gives tasks to nobody.
 pub(super) async fn run(
     context: Arc<FlowContext>,
-    shared: Arc<Mutex<Shared>>,
+    assignment: Arc<watch::Sender<Assignment>>,
+    config_sync: watch::Receiver<Told<config_sync::Report>>,
     drain: CancellationToken,
     instance: String,
     own: Found,
 ) -> Result<()> {
-    lock(&shared).joined = false;
+    assignment.send_modify(|it| it.joined = false);
     let id = &context.spec.id;
     let label = format!("{} {id} {instance}", id.topology);
     let owned = match alone(&context, &label).await {
@@ -60,7 +61,9 @@ pub(super) async fn run(
     })?;
     let mut owner = Owner {
         context,
-        shared,
+        assignment,
+        config_sync,
+        drain,
         label,
         tasks: own.tasks,
         owned,
@@ -71,7 +74,7 @@ pub(super) async fn run(
         ask_at: None,
         idle_since: None,
     };
-    let end = owner.run(ownership, &membership, &drain).await;
+    let end = owner.run(ownership, &membership).await;
     // Leaving closes a consumer, which may wait for the target.
     let left = tokio::task::spawn_blocking(move || drop(membership));
     if tokio::time::timeout(Duration::from_secs(2), left).await.is_err() {
@@ -95,22 +98,19 @@ async fn alone(context: &Arc<FlowContext>, label: &str) -> Result<bool> {
 }
 
 /// Asks every task to finish what it has begun, and waits for all of them.
-pub(super) async fn end_tasks(shared: &Mutex<Shared>) {
-    loop {
-        {
-            let shared = lock(shared);
-            shared.tasks.values().for_each(TaskHandle::drain);
-            if shared.tasks.values().all(TaskHandle::is_finished) {
-                return;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+pub(super) async fn end_tasks(assignment: &watch::Sender<Assignment>) {
+    let tasks: Vec<TaskHandle> = assignment.borrow().tasks.values().cloned().collect();
+    tasks.iter().for_each(TaskHandle::drain);
+    for task in tasks {
+        task.ended().await;
     }
 }
 
 struct Owner {
     context: Arc<FlowContext>,
-    shared: Arc<Mutex<Shared>>,
+    assignment: Arc<watch::Sender<Assignment>>,
+    config_sync: watch::Receiver<Told<config_sync::Report>>,
+    drain: CancellationToken,
     label: String,
     /// Of the flow, however many partitions its progress topic may have got.
     tasks: u32,
@@ -130,7 +130,6 @@ impl Owner {
         &mut self,
         mut ownership: mpsc::UnboundedReceiver<Ownership>,
         membership: &Membership,
-        drain: &CancellationToken,
     ) -> Result<()> {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -142,12 +141,12 @@ impl Owner {
                 },
                 _ = tick.tick() => {}
             }
-            let draining = drain.is_cancelled();
+            let draining = self.drain.is_cancelled();
             let now = Instant::now();
             self.drain_and_start(draining, now);
             self.hear_ended(now);
             self.release(membership);
-            if draining && lock(&self.shared).tasks.is_empty() {
+            if draining && self.assignment.borrow().tasks.is_empty() {
                 return Ok(());
             }
             self.look_who_has_them(now).await?;
@@ -161,7 +160,7 @@ impl Owner {
                     self.owned.clear();
                 }
                 self.joined = true;
-                lock(&self.shared).joined = true;
+                self.assignment.send_modify(|it| it.joined = true);
                 let tasks = tasks.into_iter().filter(|task| *task < self.tasks);
                 self.owned.extend(tasks);
             }
@@ -173,85 +172,97 @@ impl Owner {
     }
 
     fn drain_and_start(&mut self, draining: bool, now: Instant) {
-        let mut shared = lock(&self.shared);
-        let draining = draining || shared.replaced.is_some();
+        let is_replaced = |told: &Told<config_sync::Report>| {
+            told.report
+                .as_ref()
+                .is_some_and(|(report, _)| report.replaced.is_some())
+        };
+        let draining = draining || is_replaced(&self.config_sync.borrow());
         let owned = &self.owned;
-        shared.absent.retain(|task, _| owned.contains(task));
-        for (task, handle) in &shared.tasks {
-            if draining || !owned.contains(task) {
-                handle.drain();
+        self.assignment.send_if_modified(|it| {
+            let before = it.absent.len();
+            it.absent.retain(|task, _| owned.contains(task));
+            it.absent.len() != before
+        });
+        let due: Vec<u32> = {
+            let now_assigned = self.assignment.borrow();
+            for (task, handle) in &now_assigned.tasks {
+                if draining || !owned.contains(task) {
+                    handle.drain();
+                }
             }
-        }
+            let waits = |task: &u32| now_assigned.absent.get(task).is_some_and(|it| now < it.until);
+            let is_due = |task: &&u32| !waits(task) && !now_assigned.tasks.contains_key(*task);
+            owned.iter().filter(is_due).copied().collect()
+        };
         if draining {
             return;
         }
-        for task in owned {
-            let waits = shared.absent.get(task).is_some_and(|absent| now < absent.until);
-            if waits || shared.tasks.contains_key(task) {
-                continue;
-            }
-            let restarts = self.restarts.entry(*task).or_default();
+        for task in due {
+            let restarts = self.restarts.entry(task).or_default();
             restarts.start(now);
-            match TaskHandle::start(self.context.clone(), *task) {
-                Ok(handle) => {
-                    shared.absent.remove(task);
-                    shared.tasks.insert(*task, handle);
-                }
+            match TaskHandle::start(self.context.clone(), task, &self.drain) {
+                Ok(handle) => self.assignment.send_modify(|it| {
+                    it.absent.remove(&task);
+                    it.tasks.insert(task, handle);
+                }),
                 Err(why) => {
                     let pause = restarts.fail(now);
                     error!(task, error = %why, advice = why.code.page().advice, retry_in = ?pause, "a task cannot start");
                     self.context.metrics.part_failed("task");
                     let until = now + pause;
-                    shared.absent.insert(*task, Absent { why, until });
+                    self.assignment
+                        .send_modify(|it| _ = it.absent.insert(task, Absent { why, until }));
                 }
             }
         }
     }
 
     fn hear_ended(&mut self, now: Instant) {
-        let mut shared = lock(&self.shared);
-        let done: Vec<u32> = shared
-            .tasks
-            .iter()
-            .filter(|(_, handle)| handle.is_finished())
-            .map(|(task, _)| *task)
-            .collect();
-        for task in done {
-            let Some(handle) = shared.tasks.remove(&task) else {
-                continue;
-            };
-            match handle.join() {
-                Ok(TaskEnd::Drained) => {}
+        let ended: Vec<(u32, Result<TaskEnd>)> = {
+            let assigned = self.assignment.borrow();
+            let ends = assigned.tasks.iter();
+            ends.filter_map(|(task, handle)| Some((*task, handle.end()?.clone())))
+                .collect()
+        };
+        for (task, end) in ended {
+            let absent = match end {
+                Ok(TaskEnd::Drained) => None,
                 // Before the join is complete the other owner is as good as we are; after it, the group
                 // says that the task is ours, and starting again fences whoever is mistaken.
-                Ok(TaskEnd::GivenUp(why)) if self.joined => {
-                    let until = now + FENCED;
-                    shared.absent.insert(task, Absent { why, until });
-                }
+                Ok(TaskEnd::GivenUp(why)) if self.assignment.borrow().joined => Some((why, FENCED)),
                 Ok(TaskEnd::GivenUp(_)) => {
                     self.owned.remove(&task);
+                    None
                 }
                 Err(why) => {
                     let pause = self.restarts.entry(task).or_default().fail(now);
                     error!(task, error = %why, retry_in = ?pause, "a task panicked");
                     self.context.metrics.part_failed("task");
-                    shared.panicked = true;
-                    let until = now + pause;
-                    shared.absent.insert(task, Absent { why, until });
+                    Some((why, pause))
                 }
-            }
+            };
+            self.assignment.send_modify(|it| {
+                it.tasks.remove(&task);
+                if let Some((why, pause)) = absent {
+                    it.panicked |= why.code == Code::Panicked;
+                    let until = now + pause;
+                    it.absent.insert(task, Absent { why, until });
+                }
+            });
         }
     }
 
     /// Hands back to the group what has ended.
     fn release(&mut self, membership: &Membership) {
-        let shared = lock(&self.shared);
-        let free: BTreeSet<u32> = self
-            .releasing
-            .iter()
-            .copied()
-            .filter(|task| !shared.tasks.contains_key(task))
-            .collect();
+        let free: BTreeSet<u32> = {
+            let assigned = self.assignment.borrow();
+            let ended = self
+                .releasing
+                .iter()
+                .filter(|task| !assigned.tasks.contains_key(task));
+            ended.copied().collect()
+        };
         if !free.is_empty() {
             self.releasing.retain(|task| !free.contains(task));
             membership.release(free);
@@ -260,7 +271,7 @@ impl Owner {
 
     /// While we have no task, somebody else must: a group that gives its tasks to nobody is joined again.
     async fn look_who_has_them(&mut self, now: Instant) -> Result<()> {
-        if !self.joined || !self.owned.is_empty() || !lock(&self.shared).tasks.is_empty() {
+        if !self.joined || !self.owned.is_empty() || !self.assignment.borrow().tasks.is_empty() {
             (self.idle_since, self.ask_at) = (None, None);
             return Ok(());
         }
@@ -274,7 +285,8 @@ impl Owner {
                         self.idle_since = Some(now);
                         self.ask_at = Some(now + ASK_AGAIN);
                         let heard = Some(now);
-                        lock(&self.shared).holders = Holders { names, heard };
+                        self.assignment
+                            .send_modify(|it| it.holders = Holders { names, heard });
                     }
                     // While a group hands its tasks out anew, its members hold none.
                     Ok(Ok(_)) if STALE <= now.saturating_duration_since(since) => {
@@ -306,24 +318,5 @@ impl Owner {
             None => {}
         }
         Ok(())
-    }
-}
-
-/// A task that is ours and has no thread at the moment.
-#[derive(Debug)]
-pub(super) struct Absent {
-    pub(super) why: Error,
-    /// When it starts again.
-    pub(super) until: Instant,
-}
-
-impl Absent {
-    pub(super) fn status(&self, task: u32) -> TaskStatus {
-        let state = match self.why.code {
-            // Whoever fenced it may be right; the group decides within a moment.
-            Code::TargetFenced => "backing_off",
-            _ => "failed",
-        };
-        task_status(task, state, Some(&self.why))
     }
 }

@@ -1,9 +1,132 @@
-//! What state a flow is in, from what its parts and tasks say. Pure.
+//! The status of a flow, put together from what its parts have told; and, pure, what state that is.
 
 use std::time::Instant;
 
+use super::Channels;
 use crate::error::Error;
-use crate::status::{PartStatus, STALE, TaskStatus};
+use crate::services::lag;
+use crate::status::{ConfigSyncStatus, FlowStatus, HeartbeatStatus, PartStatus, TaskStatus};
+use crate::topology::{Delivery, FlowSpec};
+
+/// What is known of the flow itself.
+pub(super) struct Stands {
+    pub(super) draining: bool,
+    /// Nobody looks after the parts any more.
+    pub(super) abandoned: bool,
+}
+
+/// Puts the status of a flow together.
+pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant) -> FlowStatus {
+    let (phase, assignment) = (told.phase.borrow(), told.assignment.borrow());
+    let (config_sync, groups, heartbeats) = (
+        told.config_sync.borrow(),
+        told.groups.borrow(),
+        told.heartbeats.borrow(),
+    );
+    let mut tasks = assignment.status(now);
+    if let Some((ends, _)) = &told.ends.borrow().report {
+        lag::tell(ends, &mut tasks, now);
+    }
+    let has_view = phase
+        .context
+        .as_ref()
+        .is_some_and(|context| context.view.load().is_some());
+    let sync = config_sync.report.as_ref().map(|(report, _)| report);
+    let sync_status = match (sync, &config_sync.trouble) {
+        (None, None) => None,
+        (report, trouble) => Some(ConfigSyncStatus {
+            seconds_since_last_pass: report.and_then(|it| it.read).map(|at| seconds(at, now)),
+            errors: match (trouble, report) {
+                (Some(error), _) => vec![advised(error)],
+                (None, report) => report.map_or(vec![], |it| it.status.errors.clone()),
+            },
+            ..report.map(|it| it.status.clone()).unwrap_or_default()
+        }),
+    };
+    let replaced = sync.and_then(|report| report.replaced.as_ref());
+    let groups = groups.report.as_ref().and_then(|(report, _)| report.clone());
+    let parts = told.parts.status(now);
+    let (state, reason) = state(&Facts {
+        stopped: phase.stopped,
+        draining: stands.draining,
+        abandoned: stands.abandoned,
+        connected: phase.context.is_some(),
+        trouble: replaced.or(phase.trouble.as_ref()),
+        parts: &parts,
+        tasks: &tasks,
+        joined: assignment.joined,
+        holders: assignment.holders.now(now),
+        has_view,
+        sync_trouble: config_sync.trouble.as_ref(),
+        sync_error: sync_status
+            .as_ref()
+            .and_then(|status| status.errors.first().map(String::as_str)),
+        group_error: groups
+            .as_ref()
+            .and_then(|groups| groups.errors.first().map(String::as_str)),
+    });
+    // A task that starts has not said yet which partitions it has: their sum would be 0, which is not the lag.
+    let starting = tasks
+        .iter()
+        .any(|task| matches!(task.state.as_str(), "starting" | "failed"));
+    let known = !tasks.is_empty() && !starting && has_view;
+    let lag = Sums::of(&tasks);
+    FlowStatus {
+        topology: spec.id.topology.clone(),
+        flow: spec.id.to_string(),
+        delivery: match spec.delivery {
+            Delivery::ExactlyOnce => "exactly_once".into(),
+            Delivery::AtLeastOnce => "at_least_once".into(),
+        },
+        state: state.into(),
+        reason,
+        tasks_total: phase.tasks_total,
+        lag_records: lag.records.filter(|_| known),
+        lag_seconds: lag.seconds.filter(|_| known),
+        uncommitted_records: lag.uncommitted.filter(|_| known),
+        open_transaction_seconds: lag.open,
+        config_sync: sync_status,
+        groups,
+        heartbeats: heartbeats.report.as_ref().and_then(|(report, _)| {
+            let (status, at) = report.as_ref()?;
+            Some(HeartbeatStatus {
+                age_seconds: status.age_seconds.map(|age| age + seconds(*at, now)),
+                ..status.clone()
+            })
+        }),
+        parts,
+        tasks,
+    }
+}
+
+fn seconds(since: Instant, now: Instant) -> f64 {
+    now.saturating_duration_since(since).as_secs_f64()
+}
+
+/// The lag of a whole flow: unknown where that of any partition is.
+struct Sums {
+    records: Option<u64>,
+    seconds: Option<f64>,
+    uncommitted: Option<u64>,
+    /// The oldest open transaction; nothing where none is known.
+    open: Option<f64>,
+}
+
+impl Sums {
+    fn of(tasks: &[TaskStatus]) -> Self {
+        let partitions = || tasks.iter().flat_map(|task| &task.partitions);
+        Self {
+            records: partitions().map(|it| it.lag_records).sum(),
+            seconds: partitions()
+                .map(|it| it.lag_seconds)
+                .try_fold(0.0, |longest: f64, lag| Some(longest.max(lag?))),
+            uncommitted: partitions().map(|it| it.uncommitted_records).sum(),
+            open: partitions()
+                .filter_map(|it| it.open_transaction_seconds)
+                .reduce(f64::max),
+        }
+    }
+}
 
 /// Everything that decides.
 pub(super) struct Facts<'a> {
@@ -29,23 +152,6 @@ pub(super) struct Facts<'a> {
     pub(super) sync_error: Option<&'a str>,
     /// The first thing that failed in the last look at groups.
     pub(super) group_error: Option<&'a str>,
-}
-
-/// Who else has the tasks, as the group's members last said.
-#[derive(Debug, Default)]
-pub(super) struct Holders {
-    pub(super) names: Vec<String>,
-    pub(super) heard: Option<Instant>,
-}
-
-impl Holders {
-    /// The names, as long as they can be believed.
-    pub(super) fn now(&self, now: Instant) -> &[String] {
-        match self.heard {
-            Some(heard) if now.saturating_duration_since(heard) <= STALE => &self.names,
-            _ => &[],
-        }
-    }
 }
 
 fn advised(error: &Error) -> String {
@@ -113,8 +219,6 @@ pub(super) fn state(facts: &Facts<'_>) -> (&'static str, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::error::Code;
 
@@ -189,17 +293,6 @@ mod tests {
         assert_eq!(state(&facts).0, "starting", "nobody is known to hold them");
         facts.holders = &others;
         assert_eq!(state(&facts).0, "standby");
-
-        let now = Instant::now();
-        let mut holders = Holders::default();
-        assert!(holders.now(now).is_empty());
-        holders.names = others.to_vec();
-        holders.heard = Some(now);
-        assert_eq!(holders.now(now + STALE), others);
-        assert!(
-            holders.now(now + STALE + Duration::from_secs(1)).is_empty(),
-            "not believed for ever"
-        );
     }
 
     #[test]

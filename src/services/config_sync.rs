@@ -1,456 +1,413 @@
-//! Keeps the target's topics like the source's: read both sides → plan (pure) → apply the differences.
-//!
-//! Every call here blocks. Back-off and the interval belong to the caller.
+//! Keeps the target's topics like the source's, and tells the tasks what they can copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::{Notify, watch};
+use tracing::{error, info, warn};
+
+use super::lag::SourceEnds;
+use super::supervision::Part;
+use super::{Duty, Told};
+use crate::context::{ADMIN_TIMEOUT, Accepts, FlowContext, Route, View, now_ms};
+use crate::copy::assignment::{Assignment, FlowLead};
 use crate::error::{Code, Error, Result};
-use crate::kafka::admin::{Admin, ConfigOp, NewTopic};
-use crate::names::replication_policy::{self, Exclusion, collisions};
+use crate::kafka::TopicPartition;
+use crate::kafka::admin::Admin;
+use crate::metrics::ConfigSyncMetrics;
+use crate::names::replication_policy::Exclusion;
+use crate::state::topics::{self, Found};
+use crate::status::ConfigSyncStatus;
 use crate::topology::{FlowSpec, SyncMode};
+
+use plan::MAX_MESSAGE_BYTES;
 
 mod origins;
 pub mod plan;
+mod syncer;
 
 pub use origins::Origins;
-pub use plan::{Change, OwnedKeys, Plan, Rules, TopicView, plan};
+pub use plan::TopicView;
+pub use syncer::{Applied, Pass, Reading, Syncer, apply, read};
 
-/// Longest wait for one answer of a cluster.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What both sides look like.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// The selected topics: name on the source → name on the target.
-    pub topics: BTreeMap<String, String>,
-    /// Topics of the source that are not copied, and why.
-    pub excluded: BTreeMap<String, Exclusion>,
-    /// Of the selected topics, by their names on the source, those that the target cannot have, and why.
-    pub held: BTreeMap<String, Error>,
-    /// Selected topics by their names on the source.
-    pub source: plan::Views,
-    /// Their counterparts by their names on the target; absent if they do not exist.
-    pub target: plan::Views,
-    /// Brokers alive on the target; only asked for where a topic is to be created.
-    pub live_brokers: Option<usize>,
+/// The duty. Everybody reads; who leads the flow changes the target.
+pub struct ConfigSync {
+    own: Found,
+    syncer: Syncer,
+    /// Of source and target, once they were told.
+    cluster_ids: Option<(String, String)>,
+    /// Selected partitions that the target does not have, and since when.
+    absent: BTreeMap<TopicPartition, Instant>,
+    /// For what is said about topics that are deleted.
+    ends: watch::Receiver<Told<SourceEnds>>,
+    status: ConfigSyncStatus,
+    read: Option<Instant>,
+    replaced: Option<Error>,
+    interval: Duration,
+    metrics: ConfigSyncMetrics,
 }
 
-/// Reads both sides.
-///
-/// # Errors
-/// When a cluster cannot be asked at all. Errors of single topics are inside the reading.
-pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec, origins: &mut Origins) -> Result<Reading> {
-    let names = source.list_topics(TIMEOUT)?;
-    let prefixes = origins.look(source, target, flow, names.keys().map(String::as_str))?;
-    let (mut topics, excluded) = replication_policy::select(
-        flow.naming(),
-        &flow.topics,
-        flow.heartbeats.topics,
-        &prefixes,
-        names.keys().map(String::as_str),
-    );
-    let source = views(source, topics.keys())?;
-    // Deleted since they were listed.
-    topics.retain(|name, _| source.contains_key(name));
-    let there = views(target, topics.values())?;
-    // The answer names every topic of the cluster.
-    let creates = topics.values().any(|remote| !there.contains_key(remote));
-    let live_brokers = creates.then(|| target.brokers(TIMEOUT)).transpose()?;
-    Ok(Reading {
-        held: held(target, &topics, &there)?,
-        source,
-        target: there,
-        live_brokers,
-        excluded,
-        topics,
-    })
-}
-
-/// The topics that Kafka would not create on the target, because it takes their names for those of others.
-fn held(
-    target: &Admin,
-    topics: &BTreeMap<String, String>,
-    there: &plan::Views,
-) -> Result<BTreeMap<String, Error>> {
-    let new = || topics.values().filter(|remote| !there.contains_key(*remote));
-    if !new().any(|remote| remote.contains(['.', '_'])) {
-        return Ok(BTreeMap::new());
-    }
-    let present = target.list_topics(TIMEOUT)?;
-    let refused = collisions(new().map(String::as_str), present.keys().map(String::as_str));
-    let held = |(topic, remote): (&String, &String)| {
-        let first = refused.get(remote)?;
-        let detail = format!("{remote} and {first} are one name to Kafka, and {first} came first");
-        Some((topic.clone(), Error::new(Code::TargetNameCollides, detail)))
-    };
-    Ok(topics.iter().filter_map(held).collect())
-}
-
-/// Describes topics; those that do not exist are absent.
-fn views<'a>(admin: &Admin, names: impl Iterator<Item = &'a String>) -> Result<plan::Views> {
-    let names: Vec<&str> = names.map(String::as_str).collect();
-    let mut configs = admin.describe_configs(&names, TIMEOUT)?;
-    let mut views = plan::Views::new();
-    for (name, topic) in admin.describe_topics(&names, TIMEOUT)? {
-        // Settings that are not told must not pass for settings that are not made.
-        let Some(configs) = configs.remove(&name) else {
-            continue;
-        };
-        let view = topic.and_then(|topic| {
-            Ok(TopicView {
-                id: topic.id,
-                partitions: topic.partitions,
-                replication_factor: topic.replication_factor,
-                configs: configs?,
-            })
-        });
-        let missing = [Code::SourceTopicMissing, Code::TargetTopicMissing];
-        if !matches!(&view, Err(error) if missing.contains(&error.code)) {
-            views.insert(name, view);
-        }
-    }
-    Ok(views)
-}
-
-/// What became of a plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// The changes that are done. A topic that had to be created without its settings shows none here; those
-    /// that were set afterwards follow one by one.
-    pub changed: Vec<Change>,
-    /// What failed, one line each.
-    pub errors: Vec<String>,
-    /// By name on the target, the topics that could not be created or grown.
-    pub refused: BTreeMap<String, Error>,
-}
-
-impl Applied {
-    fn note(&mut self, change: Change, outcome: Result<()>) {
-        match outcome {
-            Ok(()) => self.changed.push(change),
-            Err(error) => {
-                self.errors.push(plan::error_line(&change, &error));
-                if let Change::CreateTopic { topic, .. } | Change::GrowPartitions { topic, .. } = change {
-                    self.refused.insert(topic, error);
-                }
-            }
-        }
-    }
-}
-
-/// Applies a plan to the target as far as possible: a topic or setting that is refused holds back no other.
-/// When the cluster goes away in between, the rest is left for the next pass.
-pub fn apply(admin: &Admin, plan: &Plan) -> Applied {
-    let mut applied = Applied::default();
-    let mut steps = || -> Result<()> {
-        let mut settings = create(admin, plan, &mut applied)?;
-        grow(admin, plan, &mut applied)?;
-        settings.extend(plan.changes.iter().cloned());
-        alter(&settings, &mut applied, |batch| {
-            admin.incremental_alter_configs(batch, TIMEOUT)
-        })
-    };
-    if let Err(error) = steps() {
-        applied.errors.push(plan::error_line("config sync", &error));
-    }
-    applied
-}
-
-/// Creates the missing topics. One that is refused with its settings is created without them, and they are
-/// returned, to be set one by one.
-fn create(admin: &Admin, plan: &Plan, applied: &mut Applied) -> Result<Vec<Change>> {
-    let wanted: Vec<NewTopic> = plan.changes.iter().filter_map(new_topic).collect();
-    let mut outcomes = admin.create_topics(&wanted, TIMEOUT)?;
-    let mut refused = Vec::new();
-    for topic in wanted {
-        match take(&mut outcomes, &topic.name) {
-            Err(error) if error.code == Code::TargetSettingRefused && !topic.configs.is_empty() => {
-                refused.push(topic);
-            }
-            outcome => applied.note(creation(topic), outcome),
-        }
-    }
-    let mut settings = Vec::new();
-    let mut bare = Vec::new();
-    for mut topic in refused {
-        let configs = std::mem::take(&mut topic.configs);
-        settings.extend(configs.into_iter().map(|(key, value)| Change::SetConfig {
-            topic: topic.name.clone(),
-            key,
-            value,
-            was: None,
-        }));
-        bare.push(topic);
-    }
-    let mut outcomes = admin.create_topics(&bare, TIMEOUT)?;
-    for topic in bare {
-        let outcome = take(&mut outcomes, &topic.name);
-        if outcome.is_err() {
-            settings.retain(|change| change.topic() != topic.name);
-        }
-        applied.note(creation(topic), outcome);
-    }
-    Ok(settings)
-}
-
-fn new_topic(change: &Change) -> Option<NewTopic> {
-    match change {
-        Change::CreateTopic {
-            topic,
-            partitions,
-            replication_factor,
-            configs,
-        } => Some(NewTopic {
-            name: topic.clone(),
-            partitions: *partitions,
-            replication_factor: *replication_factor,
-            configs: configs.clone(),
-        }),
-        _ => None,
-    }
-}
-
-fn creation(topic: NewTopic) -> Change {
-    Change::CreateTopic {
-        topic: topic.name,
-        partitions: topic.partitions,
-        replication_factor: topic.replication_factor,
-        configs: topic.configs,
-    }
-}
-
-fn grow(admin: &Admin, plan: &Plan, applied: &mut Applied) -> Result<()> {
-    let growth = |change: &Change| match change {
-        Change::GrowPartitions { topic, to, .. } => Some((topic.clone(), *to)),
-        _ => None,
-    };
-    let wanted: Vec<_> = plan.changes.iter().filter_map(growth).collect();
-    let mut outcomes = admin.grow_topics(&wanted, TIMEOUT)?;
-    for change in plan.changes.iter().filter(|change| growth(change).is_some()) {
-        applied.note(change.clone(), take(&mut outcomes, change.topic()));
-    }
-    Ok(())
-}
-
-type Alterations = BTreeMap<String, Vec<ConfigOp>>;
-type Outcomes = BTreeMap<String, Result<()>>;
-
-/// Changes settings, all of a topic at once. Kafka takes all changes of a topic or none, so where one is
-/// refused they are repeated one by one: in rounds that hold one change of every such topic, so that the
-/// number of requests depends on the settings of a topic and not on the number of topics.
-fn alter(
-    changes: &[Change],
-    applied: &mut Applied,
-    mut send: impl FnMut(&Alterations) -> Result<Outcomes>,
-) -> Result<()> {
-    let mut topics: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
-    for change in changes.iter().filter(|change| operation(change).is_some()) {
-        topics.entry(change.topic()).or_default().push(change);
-    }
-    let mut outcomes = send(&alterations(
-        topics.iter().map(|(topic, all)| (*topic, all.as_slice())),
-    ))?;
-    topics.retain(|topic, all| match take(&mut outcomes, topic) {
-        Err(error) if error.code == Code::TargetSettingRefused && 1 < all.len() => true,
-        outcome => {
-            for change in all {
-                applied.note((*change).clone(), outcome.clone());
-            }
-            false
-        }
-    });
-    let rounds = topics.values().map(Vec::len).max().unwrap_or(0);
-    for round in 0..rounds {
-        let batch: BTreeMap<&str, &Change> = topics
-            .iter()
-            .filter_map(|(topic, all)| Some((*topic, *all.get(round)?)))
-            .collect();
-        let single = batch
-            .iter()
-            .map(|(topic, change)| (*topic, std::slice::from_ref(change)));
-        let mut outcomes = send(&alterations(single))?;
-        for (topic, change) in batch {
-            applied.note(change.clone(), take(&mut outcomes, topic));
-        }
-    }
-    Ok(())
-}
-
-fn alterations<'a>(topics: impl Iterator<Item = (&'a str, &'a [&'a Change])>) -> Alterations {
-    topics
-        .map(|(topic, changes)| {
-            let operations = changes.iter().filter_map(|change| operation(change)).collect();
-            (topic.to_owned(), operations)
-        })
-        .collect()
-}
-
-fn operation(change: &Change) -> Option<ConfigOp> {
-    match change {
-        Change::SetConfig { key, value, .. } => Some(ConfigOp::Set(key.clone(), value.clone())),
-        Change::DeleteConfig { key, .. } => Some(ConfigOp::Delete(key.clone())),
-        Change::CreateTopic { .. } | Change::GrowPartitions { .. } => None,
-    }
-}
-
-fn take(outcomes: &mut Outcomes, topic: &str) -> Result<()> {
-    outcomes.remove(topic).unwrap_or_else(|| {
-        let detail = format!("the answer does not mention {topic}");
-        Err(Error::new(Code::TargetUnexpected, detail))
-    })
-}
-
-/// The config syncer of one flow.
+/// What a pass has found.
 #[derive(Debug)]
-pub struct Syncer {
-    source: Arc<Admin>,
-    target: Arc<Admin>,
-    flow: FlowSpec,
-    origins: Origins,
-    rules: Rules,
-    owned: OwnedKeys,
+pub struct Report {
+    /// For the status.
+    pub status: ConfigSyncStatus,
+    /// When both sides were read last.
+    pub read: Option<Instant>,
+    /// Why no task may run: a cluster or an own topic is not the one that the flow started with.
+    pub replaced: Option<Error>,
 }
 
-/// One pass of the syncer.
-#[derive(Clone, Debug)]
-pub struct Pass {
-    /// Both sides before anything was changed.
-    pub reading: Reading,
-    /// What was wanted.
-    pub plan: Plan,
-    /// What was done; `None` in a pass that only looks.
-    pub applied: Option<Applied>,
-}
+impl Duty for ConfigSync {
+    type Report = Report;
+    const PART: Part = Part::ConfigSync;
 
-impl Syncer {
-    /// A syncer for `flow`.
-    pub fn new(source: Arc<Admin>, target: Arc<Admin>, origins: Origins, flow: FlowSpec) -> Self {
-        Self {
-            origins,
-            rules: Rules::new(&flow.config_sync),
-            source,
-            target,
-            flow,
-            owned: OwnedKeys::default(),
-        }
+    fn interval(&self) -> Duration {
+        self.interval
     }
 
-    /// Reads, plans and, with `apply` and unless the flow is in mode `report`, applies.
-    ///
-    /// # Errors
-    /// When a cluster cannot be asked at all. Errors of single topics are in the pass.
-    pub fn pass(&mut self, apply: bool) -> Result<Pass> {
-        let reading = read(&self.source, &self.target, &self.flow, &mut self.origins)?;
-        let Reading {
-            topics,
-            held,
-            source,
-            target,
-            live_brokers,
-            ..
-        } = &reading;
-        self.owned.observe(&self.rules, topics, source, target);
-        let live_brokers = live_brokers.unwrap_or_default();
-        let mut possible = topics.clone();
-        possible.retain(|topic, _| !held.contains_key(topic));
-        let mut plan = plan(&self.rules, &possible, source, target, live_brokers, &self.owned);
-        plan.errors
-            .extend(held.iter().map(|(topic, error)| plan::error_line(topic, error)));
-        let applied = (apply && self.flow.config_sync.mode == SyncMode::Apply)
-            .then(|| self::apply(&self.target, &plan));
-        if let Some(applied) = &applied {
-            self.owned.record(&applied.changed);
+    /// A task has met a topic that is not there.
+    fn bell(flow: &FlowContext) -> Option<&Notify> {
+        Some(&flow.look)
+    }
+
+    fn pass(&mut self, flow: &FlowContext, assignment: &Assignment) -> Result<Report> {
+        self.interval = flow.spec.config_sync.interval;
+        match self.look(flow, assignment.lead()) {
+            Ok((pass, missed)) => {
+                if let Some(error) = self.replaced.take() {
+                    info!(was = %error, "the flow finds what it started with again");
+                }
+                self.read = Some(Instant::now());
+                self.conclude(flow, assignment, &pass, missed);
+            }
+            Err(error) if stops_tasks(&error) => {
+                self.metrics.errors(1);
+                if self.replaced.as_ref() != Some(&error) {
+                    error!(%error, advice = error.code.page().advice, "the flow stops");
+                }
+                self.replaced = Some(error);
+            }
+            Err(error) => {
+                self.metrics.errors(1);
+                return Err(error);
+            }
         }
-        Ok(Pass {
-            reading,
-            plan,
-            applied,
+        Ok(Report {
+            status: self.status.clone(),
+            read: self.read,
+            replaced: self.replaced.clone(),
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(topic: &str, key: &str) -> Change {
-        Change::SetConfig {
-            topic: topic.into(),
-            key: key.into(),
-            value: "1".into(),
-            was: None,
+impl ConfigSync {
+    /// The duty of a flow with these topics of its own.
+    pub fn new(flow: &FlowContext, own: Found, ends: watch::Receiver<Told<SourceEnds>>) -> Self {
+        Self {
+            own,
+            syncer: Syncer::new(
+                flow.source_admin.clone(),
+                flow.target_admin.clone(),
+                Origins::new(flow.source.clone()),
+                flow.spec.clone(),
+            ),
+            cluster_ids: None,
+            absent: BTreeMap::new(),
+            ends,
+            status: ConfigSyncStatus {
+                mode: mode(&flow.spec),
+                ..ConfigSyncStatus::default()
+            },
+            read: None,
+            replaced: None,
+            interval: flow.spec.config_sync.interval,
+            metrics: ConfigSyncMetrics::new(&flow.spec.id),
         }
     }
 
-    /// A cluster that refuses, as Kafka does, all changes of a topic if one is of the key `bad`.
-    fn refuse_bad(batch: &Alterations) -> Outcomes {
-        let outcome = |ops: &Vec<ConfigOp>| {
-            if ops.contains(&ConfigOp::Set("bad".into(), "1".into())) {
-                Err(Error::new(Code::TargetSettingRefused, "bad"))
-            } else {
-                Ok(())
+    /// Reads both sides and, for who leads, changes the target.
+    fn look(&mut self, flow: &FlowContext, lead: Option<FlowLead>) -> Result<(Pass, Missed)> {
+        let id = &flow.spec.id;
+        let checked = topics::check(&flow.target_admin, &flow.target, id, &self.own, lead.is_some());
+        let ids = match &self.cluster_ids {
+            Some(ids) => ids.clone(),
+            None => {
+                checked.clone()?;
+                flow.source_admin.list_topics(ADMIN_TIMEOUT)?;
+                let source = cluster_id(&flow.source_admin, Code::SourceUnexpected)?;
+                let target = cluster_id(&flow.target_admin, Code::TargetUnexpected)?;
+                flow.clusters.note(&source, &id.source)?;
+                flow.clusters.note(&target, &id.target)?;
+                (source, target)
             }
         };
-        batch
-            .iter()
-            .map(|(topic, ops)| (topic.clone(), outcome(ops)))
-            .collect()
+        // Before anything is changed, and once more with what the pass has heard.
+        same_clusters(flow, &ids)?;
+        checked?;
+        let pass = self.syncer.pass(lead)?;
+        same_clusters(flow, &ids)?;
+        let missed = match flow.view.load_full() {
+            Some(before) => missed(&flow.source_admin, &before, &pass.reading)?,
+            None => Missed::default(),
+        };
+        self.cluster_ids = Some(ids);
+        Ok((pass, missed))
     }
 
-    #[test]
-    fn the_number_of_requests_does_not_grow_with_the_number_of_refused_topics() {
-        let topics: Vec<String> = (0..1_000).map(|i| format!("t{i}")).collect();
-        let keys = ["a", "bad", "c"];
-        let changes: Vec<Change> = topics
-            .iter()
-            .flat_map(|topic| keys.map(|key| set(topic, key)))
-            .collect();
-        let (mut applied, mut requests) = (Applied::default(), 0);
-        alter(&changes, &mut applied, |batch| {
-            requests += 1;
-            Ok(refuse_bad(batch))
-        })
-        .unwrap();
-        assert_eq!(requests, 1 + keys.len());
-        assert_eq!((applied.changed.len(), applied.errors.len()), (2_000, 1_000));
-    }
-
-    #[test]
-    fn a_topic_we_may_not_alter_is_asked_about_once() {
-        let changes = [set("t", "a"), set("t", "b")];
-        let (mut applied, mut requests) = (Applied::default(), 0);
-        alter(&changes, &mut applied, |_| {
-            requests += 1;
-            let denied = Error::new(Code::TargetNotAuthorized, "denied");
-            Ok([("t".to_owned(), Err(denied))].into())
-        })
-        .unwrap();
-        assert_eq!(requests, 1);
-        assert!(applied.changed.is_empty() && applied.errors.len() == 2);
-    }
-
-    #[test]
-    fn what_was_done_before_the_cluster_went_away_is_known() {
-        let changes = [set("good", "a"), set("mixed", "a"), set("mixed", "bad")];
-        let (mut applied, mut requests) = (Applied::default(), 0);
-        let outcome = alter(&changes, &mut applied, |batch| {
-            requests += 1;
-            match requests {
-                1 => Ok(refuse_bad(batch)),
-                _ => Err(Error::new(Code::TargetUnreachable, "away")),
+    /// Says what a pass has found, and tells the tasks what they can copy now.
+    fn conclude(&mut self, flow: &FlowContext, assignment: &Assignment, pass: &Pass, missed: Missed) {
+        self.metrics.pass();
+        self.report(&flow.spec, pass);
+        for topic in &missed.deleted {
+            match self.uncopied(assignment, topic) {
+                Some(0) => info!(topic, "{DELETED}"),
+                uncopied => warn!(topic, ?uncopied, "{DELETED}"),
             }
-        });
-        assert_eq!(outcome.unwrap_err().code, Code::TargetUnreachable);
-        assert_eq!(applied.changed, [set("good", "a")]);
-        assert_eq!(applied.errors, Vec::<String>::new());
+        }
+        let ids = self
+            .cluster_ids
+            .as_ref()
+            .expect("a pass that came to something has found them");
+        let mut view = view(pass, missed.hidden, self.own.tasks, ids);
+        self.hold_absent(&flow.spec, &mut view);
+        if flow.view.load().as_ref().is_none_or(|old| **old != view) {
+            info!(
+                partitions = view.partitions.len(),
+                "partitions that can be copied"
+            );
+            flow.view.store(Some(Arc::new(view)));
+        }
+        // What was just created can be copied at once.
+        if pass
+            .applied
+            .as_ref()
+            .is_some_and(|applied| !applied.changed.is_empty())
+        {
+            self.interval = Duration::from_millis(100);
+        }
     }
 
-    #[test]
-    fn a_topic_the_answer_leaves_out_is_an_error() {
-        let mut applied = Applied::default();
-        alter(&[set("t", "a")], &mut applied, |_| Ok(Outcomes::new())).unwrap();
-        assert_eq!((applied.changed.len(), applied.errors.len()), (0, 1));
+    /// Partitions that the target does not get although two passes could have made them, are held.
+    fn hold_absent(&mut self, spec: &FlowSpec, view: &mut View) {
+        let is_absent = |tp: &&TopicPartition| !view.partitions.contains_key(*tp);
+        // What was deleted at the source meanwhile is not missed.
+        self.absent
+            .retain(|tp, _| view.selected.contains_key(tp) && is_absent(&tp));
+        for tp in view.selected.keys().filter(is_absent) {
+            self.absent.entry(tp.clone()).or_insert_with(Instant::now);
+        }
+        let late = 2 * spec.config_sync.interval;
+        for (tp, since) in &self.absent {
+            if late < since.elapsed() || spec.config_sync.mode == SyncMode::Report {
+                let error = Error::new(Code::TargetTopicMissing, "the target does not have the partition");
+                view.held.entry(tp.clone()).or_insert(error);
+            }
+        }
+    }
+
+    /// How many records a topic was last seen to have behind what is copied by this daemon.
+    fn uncopied(&self, assignment: &Assignment, topic: &str) -> Option<i64> {
+        let told = self.ends.borrow();
+        let (ends, _) = told.report.as_ref()?;
+        let tasks = assignment.status(Instant::now());
+        let partitions = tasks.iter().flat_map(|task| &task.partitions);
+        let of_topic: Vec<_> = partitions.filter(|it| it.topic == topic).collect();
+        (!of_topic.is_empty()).then_some(())?;
+        let behind = of_topic.iter().map(|it| {
+            let end = ends.get(&TopicPartition::new(topic, it.partition))?;
+            Some((end.end.stable - it.next_source_offset?).max(0))
+        });
+        behind.sum()
+    }
+
+    /// Puts a pass into metrics, status and log.
+    fn report(&mut self, spec: &FlowSpec, pass: &Pass) {
+        let (changed, failed) = pass
+            .applied
+            .as_ref()
+            .map_or((&[][..], &[][..]), |applied| (&applied.changed, &applied.errors));
+        let errors: Vec<String> = pass.plan.errors.iter().chain(failed).cloned().collect();
+        let pending = pass.plan.changes.len().saturating_sub(changed.len()) as u64;
+        self.metrics.changes(changed.len() as u64);
+        self.metrics.errors(errors.len() as u64);
+        self.metrics.pending(pending);
+        if errors.is_empty() {
+            self.metrics.last_success(now_ms() as f64 / 1000.0);
+        }
+        for change in changed {
+            info!(%change, "config sync");
+        }
+        let known = &self.status.errors;
+        for error in errors.iter().filter(|error| !known.contains(error)) {
+            warn!(error, "config sync");
+        }
+        let left = match spec.config_sync.mode {
+            SyncMode::Apply => &[][..],
+            SyncMode::Report => &pass.plan.changes[..],
+        };
+        let left = left
+            .iter()
+            .map(|change| format!("mode report leaves to you: {change}"));
+        self.status = ConfigSyncStatus {
+            mode: mode(spec),
+            seconds_since_last_pass: None,
+            pending_changes: pending,
+            errors,
+            warnings: pass.plan.warnings.iter().cloned().chain(left).collect(),
+            // Of a large cluster, most topics are none of this flow's business.
+            excluded: pass
+                .reading
+                .excluded
+                .iter()
+                .filter(|(_, why)| **why != Exclusion::NotSelected)
+                .map(|(topic, why)| (topic.clone(), why.to_string()))
+                .collect(),
+        };
+    }
+}
+
+const DELETED: &str = "the source topic was deleted; its copy on the target stays, and its progress is kept";
+
+/// Topics that were copied and that the source lists no more.
+#[derive(Default)]
+struct Missed {
+    deleted: Vec<String>,
+    /// Still there, as far as can be told.
+    hidden: BTreeMap<String, Error>,
+}
+
+/// A cluster leaves out of its list what we may not describe. Only a topic that it says it does not have, when asked by
+/// name, was deleted.
+fn missed(source: &Admin, before: &View, now: &Reading) -> Result<Missed> {
+    let known = before.selected.keys().map(|tp| &*tp.topic);
+    let known: BTreeSet<&str> = known.chain(before.hidden.keys().map(String::as_str)).collect();
+    let names: Vec<&str> = known
+        .into_iter()
+        .filter(|topic| !now.topics.contains_key(*topic) && !now.excluded.contains_key(*topic))
+        .collect();
+    let mut missed = Missed::default();
+    if names.is_empty() {
+        return Ok(missed);
+    }
+    for (topic, described) in source.describe_topics(&names, ADMIN_TIMEOUT)? {
+        match described {
+            Err(error) if error.code == Code::SourceTopicMissing => missed.deleted.push(topic),
+            Err(error) => _ = missed.hidden.insert(topic, error),
+            Ok(_) => {
+                let error = Error::new(Code::SourceUnavailable, "the source does not list the topic");
+                missed.hidden.insert(topic, error);
+            }
+        }
+    }
+    Ok(missed)
+}
+
+/// Which cluster answers.
+fn cluster_id(admin: &Admin, unknown: Code) -> Result<String> {
+    let id = admin.cluster_id();
+    id.ok_or_else(|| Error::new(unknown, "the cluster does not tell its id"))
+}
+
+/// Whether the clusters that answered last are those that the flow started with.
+fn same_clusters(context: &FlowContext, (source, target): &(String, String)) -> Result<()> {
+    for (admin, known, code) in [
+        (&context.source_admin, source, Code::SourceReplaced),
+        (&context.target_admin, target, Code::TargetReplaced),
+    ] {
+        if let Some(id) = admin.cluster_id().filter(|id| id != known) {
+            let detail = format!("the flow started with cluster {known}, and {id} answers at its address");
+            return Err(Error::new(code, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether tasks may not go on: what they would copy, or where to, is not what they started with.
+fn stops_tasks(error: &Error) -> bool {
+    let replaced = [Code::SourceReplaced, Code::TargetReplaced, Code::OwnTopicLost];
+    replaced.contains(&error.code)
+}
+
+fn mode(spec: &FlowSpec) -> String {
+    match spec.config_sync.mode {
+        SyncMode::Apply => "apply".into(),
+        SyncMode::Report => "report".into(),
+    }
+}
+
+/// The partitions that are selected and present on both sides, and those that the target does not get.
+/// `hidden`: topics that were copied and that the source does not list.
+pub(super) fn view(
+    pass: &Pass,
+    mut hidden: BTreeMap<String, Error>,
+    tasks: u32,
+    (source_id, target_id): &(String, String),
+) -> View {
+    let reading = &pass.reading;
+    let (mut partitions, mut selected, mut held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (source, remote) in &reading.topics {
+        let here = match reading.source.get(source) {
+            Some(Ok(here)) => here,
+            Some(Err(error)) => {
+                hidden.insert(source.clone(), error.clone());
+                continue;
+            }
+            None => continue,
+        };
+        let there = reading.target.get(remote).and_then(|view| view.as_ref().ok());
+        let accepts = there.map(accepts).unwrap_or_default();
+        let refused = pass.applied.as_ref().and_then(|it| it.refused.get(remote));
+        let unreadable = reading.target.get(remote).and_then(|view| view.as_ref().err());
+        let trouble = reading.held.get(source).or(unreadable).or(refused);
+        let topic: Arc<str> = source.as_str().into();
+        for partition in 0..here.partitions {
+            let tp = TopicPartition {
+                topic: topic.clone(),
+                partition,
+            };
+            selected.insert(tp.clone(), here.id.clone());
+            if let Some(there) = there.filter(|there| partition < there.partitions) {
+                let route = Route {
+                    remote: remote.clone(),
+                    topic_id: here.id.clone(),
+                    target_topic_id: there.id.clone(),
+                    accepts: accepts.clone(),
+                };
+                partitions.insert(tp, route);
+            } else if let Some(trouble) = trouble {
+                held.insert(tp, trouble.clone());
+            }
+        }
+    }
+    View {
+        partitions,
+        selected,
+        held,
+        hidden,
+        tasks,
+        source_cluster_id: source_id.clone(),
+        target_cluster_id: target_id.clone(),
+    }
+}
+
+/// What a target topic takes, by its settings.
+fn accepts(topic: &TopicView) -> Accepts {
+    let value = |key: &str| topic.configs.get(key)?.value.as_deref();
+    let deciding = |key: &&String| {
+        key.starts_with("message.")
+            || [MAX_MESSAGE_BYTES, "min.insync.replicas", "cleanup.policy"].contains(&key.as_str())
+    };
+    let settings: Vec<String> = topic
+        .configs
+        .keys()
+        .filter(deciding)
+        .map(|key| format!("{key}={}", value(key).unwrap_or_default()))
+        .collect();
+    Accepts {
+        settings: settings.join("\n").into(),
+        batch_bytes: value(MAX_MESSAGE_BYTES).and_then(|value| value.parse().ok()),
+        min_in_sync: value("min.insync.replicas").and_then(|value| value.parse().ok()),
     }
 }

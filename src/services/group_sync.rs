@@ -1,484 +1,982 @@
-//! Which positions of consumer groups are written to the target. Pure: committed positions and offset maps in,
-//! decisions out.
+//! The positions of consumer groups, by the owner of task 0: translated every interval, written to the target's
+//! groups and as MM2's checkpoints, with MM2's offset syncs beside them; and the upkeep of the offset map, which
+//! only this reader sees as a whole.
+//!
+//! ```text
+//!  source: groups ──▶ committed ──▶ translate ──▶ target: groups without members, checkpoints
+//!                                      ▲
+//!  target: offset map ──▶ MapReader ───┤
+//!                ▲                     ╰──▶ merge, thin, offset syncs
+//!                ╰──────────────────────────────┘
+//! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use crate::kafka::TopicPartition;
-use crate::kafka::groups::{Commit, Read};
-use crate::mm2::Checkpoint;
-use crate::offset_map::{PartitionMap, Translation};
-use crate::topology::MetadataSync;
+use rdkafka::message::Message;
+use tracing::{debug, info, warn};
 
-/// A group's position in one partition of the source, and what it is on the target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Translated {
-    /// What the group committed on the source.
-    pub source: Commit,
-    /// Where it continues on the target.
-    pub translation: Translation,
-    /// The metadata that goes along.
-    pub metadata: String,
+use super::Duty;
+use super::supervision::Part;
+use crate::context::{ADMIN_TIMEOUT, FlowContext, Route, View, now_ms};
+use crate::copy::assignment::{Assignment, FlowLead};
+use crate::error::{Code, Error, Result, Side};
+use crate::kafka::admin::{GroupState, OffsetSpec};
+use crate::kafka::control::ControlProducer;
+use crate::kafka::groups::{Commit, Groups, Positions, Read};
+use crate::kafka::tail::{absent_is_empty, read_topic};
+use crate::kafka::{NextOffset, Offset, Source, Target, TopicPartition};
+use crate::metrics::GroupSyncMetrics;
+use crate::mm2::{self, Checkpoint, OffsetSync};
+use crate::offset_map::{Edit, PartitionMap, Thinning, Translation, encode_key, thin_before};
+use crate::state::map_reader::MapReader;
+use crate::state::mm2_positions::running;
+use crate::state::moved_groups::{self, Moved, MovedGroups};
+use crate::state::task_of;
+use crate::state::topics::{ensure_audit, ensure_mm2_topic};
+use crate::status::{GroupStatus, GroupSyncStatus};
+
+use decide::{Decision, Group, Placements, Translated};
+
+pub mod decide;
+
+/// How long one question about groups may take.
+const GROUPS_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long reading the offset map to its end may take at the start.
+const MAP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the target's positions are looked at where the source's do not change.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How long until the next look while it is not known what can be copied.
+const NOT_YET: Duration = Duration::from_millis(200);
+/// How often the offset map is merged and thinned.
+const UPKEEP: Duration = Duration::from_secs(30);
+
+/// The duty: nothing is kept of a time in which another daemon leads the flow.
+pub struct GroupSync {
+    translator: Option<Translator>,
+    /// Of the flow.
+    tasks: u32,
+    interval: Duration,
 }
 
-impl Translated {
-    fn new(source: Commit, translation: Translation, rule: MetadataSync) -> Self {
+impl GroupSync {
+    /// The duty of a flow of so many tasks.
+    pub fn new(tasks: u32) -> Self {
         Self {
-            metadata: metadata(rule, &source, translation).to_owned(),
-            source,
-            translation,
+            translator: None,
+            tasks,
+            interval: NOT_YET,
         }
     }
+}
 
-    /// Whether the position goes without the metadata that it has on the source.
-    pub fn is_bare(&self) -> bool {
-        self.translation.target().is_some() && self.metadata != self.source.metadata
+impl Duty for GroupSync {
+    /// Nothing where another daemon leads the flow.
+    type Report = Option<GroupSyncStatus>;
+    const PART: Part = Part::Groups;
+
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    fn pass(&mut self, flow: &FlowContext, assignment: &Assignment) -> Result<Self::Report> {
+        self.interval = flow.spec.offset_sync.interval;
+        let Some(lead) = assignment.lead() else {
+            self.translator = None;
+            return Ok(None);
+        };
+        let Some(view) = flow.view.load_full() else {
+            self.interval = NOT_YET;
+            return Ok(None);
+        };
+        let translator = self.translator.get_or_insert_with(|| Translator::new(flow, lead));
+        Ok(Some(translator.pass(flow, &view, self.tasks)))
     }
 }
 
-/// What of a position's metadata goes along with it. It may count from the offset, as the record of those that finish
-/// records out of order does; on the target the same records may lie closer, and would be taken for finished.
-pub fn metadata(rule: MetadataSync, source: &Commit, translation: Translation) -> &str {
-    let is_same = matches!(translation, Translation::Exact { target, .. } if target == source.offset);
-    match rule {
-        MetadataSync::Always => &source.metadata,
-        MetadataSync::Exact if is_same => &source.metadata,
-        MetadataSync::Exact | MetadataSync::Never => "",
+fn with_advice(error: &Error) -> String {
+    format!("{error}; {}", error.code.page().advice)
+}
+
+/// What an operator does about a group that has moved.
+const UNTIL: &str = "its positions there are its own until `causeway offsets sync` is given for it";
+
+/// What is known of one group besides its positions.
+#[derive(Default)]
+struct Known {
+    positions: Group,
+    /// What the target has of it from us, as far as this life knows.
+    placed: Option<Placements>,
+    /// When the target's positions were last those of the source.
+    current: Option<Instant>,
+    /// When the target was last seen to have them.
+    seen: Option<Instant>,
+    state: &'static str,
+    reason: Option<String>,
+    /// We were the first to give it positions on the target, and nobody has been seen to use it there since.
+    created: bool,
+}
+
+impl Known {
+    /// The target was seen to have what can be translated of these positions.
+    fn is_at(&mut self, positions: &Group, placed: Placements) {
+        self.positions.clone_from(positions);
+        self.placed = Some(placed);
+        self.seen = Some(Instant::now());
+        self.stays();
     }
-}
 
-/// Positions of one group by partition of the source.
-pub type Group = BTreeMap<TopicPartition, Translated>;
-
-/// Translates a group's positions in partitions that this flow copies; `copied` maps those to their names on the
-/// target. Positions elsewhere are not this flow's.
-pub fn translate<'a>(
-    committed: &BTreeMap<TopicPartition, Commit>,
-    map: impl Fn(&TopicPartition) -> Option<&'a PartitionMap>,
-    metadata: MetadataSync,
-    copied: impl Fn(&TopicPartition) -> bool,
-) -> Group {
-    let ours = committed
-        .iter()
-        .filter(|(tp, commit)| copied(tp) && 0 <= commit.offset);
-    ours.map(|(tp, source)| {
-        let translation = map(tp).map_or(Translation::Unknown, |map| map.translate(source.offset));
-        (tp.clone(), Translated::new(source.clone(), translation, metadata))
-    })
-    .collect()
-}
-
-/// A position of a group as the target has it from us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
-    /// What the group had committed on the source.
-    pub source: i64,
-    /// What we made of it.
-    pub target: i64,
-}
-
-/// Placed positions of one group by partition of the source.
-pub type Placements = BTreeMap<TopicPartition, Placed>;
-
-/// What checkpoints, oldest first, say of groups, by the partitions of the source that `source` names.
-pub fn remember(
-    checkpoints: &[Checkpoint],
-    source: impl Fn(&TopicPartition) -> Option<TopicPartition>,
-) -> BTreeMap<String, Placements> {
-    let mut groups: BTreeMap<String, Placements> = BTreeMap::new();
-    for checkpoint in checkpoints {
-        let Some(partition) = source(&checkpoint.topic_partition) else {
-            continue;
-        };
-        let told = Placed {
-            source: checkpoint.upstream.0.0,
-            target: checkpoint.downstream.0.0,
-        };
-        let group = groups.entry(checkpoint.group.clone()).or_default();
-        group.insert(partition, told);
-    }
-    groups
-}
-
-/// What becomes of a group without members on the target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It has nothing on the target but what we placed, and follows its source group.
-    Follow {
-        /// What is written, by partition of the target.
-        writes: BTreeMap<TopicPartition, Commit>,
-        /// What the target has of it then.
-        placed: Placements,
-    },
-    /// It has moved: it was read on there, and its positions are its own.
-    Moved(Ahead),
-}
-
-/// A position on the target that somebody else has committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ahead {
-    /// The partition of the target.
-    pub partition: TopicPartition,
-    /// The position.
-    pub there: i64,
-    /// What we placed last; `None`: that is not known, and the position is ahead of the source group's.
-    pub placed: Option<i64>,
-}
-
-/// Decides what is written of a group without members on the target, where we `placed` positions before.
-///
-/// Positions go forward only, so that what the group has read on the target since stays read. The exception is a
-/// position that went back on the source, as after a reset: it follows, if it stands where we placed it. One that stands
-/// further on was committed by somebody else, who has moved the whole group.
-pub fn decide(
-    now: &Group,
-    placed: Option<&Placements>,
-    on_target: &BTreeMap<TopicPartition, Commit>,
-    remote: impl Fn(&TopicPartition) -> Option<TopicPartition>,
-) -> Decision {
-    let mut writes = BTreeMap::new();
-    let mut becomes = Placements::new();
-    for (tp, it) in now {
-        let Some(remote) = remote(tp) else {
-            continue;
-        };
-        let before = placed.and_then(|placed| placed.get(tp));
-        let there = on_target.get(&remote).map(|there| there.offset);
-        if let Some(there) = there
-            && is_ahead(there, before, it.translation)
+    /// Nothing has changed. What cannot be translated is never current.
+    fn stays(&mut self) {
+        if self
+            .positions
+            .values()
+            .all(|it| it.translation.target().is_some())
         {
-            return Decision::Moved(Ahead {
-                partition: remote,
-                there,
-                placed: before.map(|before| before.target),
-            });
-        }
-        let went_back = before.is_some_and(|before| it.source.offset < before.source);
-        let Some(target) = it.translation.target() else {
-            becomes.extend(before.map(|before| (tp.clone(), *before)));
-            continue;
-        };
-        let target = match there {
-            Some(there) if target < there && !went_back => there,
-            _ => target,
-        };
-        let source = it.source.offset;
-        becomes.insert(tp.clone(), Placed { source, target });
-        if there != Some(target) {
-            let commit = Commit {
-                offset: target,
-                // The target's epochs are its own.
-                leader_epoch: None,
-                metadata: it.metadata.clone(),
-            };
-            writes.insert(remote, commit);
+            self.current = Some(Instant::now());
         }
     }
-    Decision::Follow {
-        writes,
-        placed: becomes,
+
+    /// Whether there is no need to look at the target: the source's positions are as they were, and the target
+    /// still had them lately. They may expire there while a group is idle on the source.
+    fn is_settled(&self, positions: &Group, on_target: bool) -> bool {
+        let written = self
+            .positions
+            .values()
+            .any(|it| it.translation.target().is_some());
+        self.positions == *positions
+            && (on_target || !written)
+            && self.seen.is_some_and(|at| at.elapsed() < LOOK_AGAIN)
     }
 }
 
-/// Whether a position on the target lies where only somebody else can have committed it.
-fn is_ahead(there: i64, placed: Option<&Placed>, translation: Translation) -> bool {
-    match placed {
-        Some(placed) => placed.target < there && translation.target() != Some(there),
-        None => translation.latest().is_some_and(|latest| latest < there),
-    }
+/// Positions of a group that are to be written.
+struct Wanted {
+    writes: BTreeMap<TopicPartition, Commit>,
+    /// What the target has of it then.
+    placed: Placements,
+    /// The target does not know the group yet.
+    is_new: bool,
 }
 
-/// What the target may have of a group while it is not known whether a write has arrived: of each position the later
-/// one. So what is ahead of it was committed by somebody else.
-pub fn latest(before: Option<&Placements>, becomes: &Placements) -> Placements {
-    let mut latest = before.cloned().unwrap_or_default();
-    for (tp, becomes) in becomes {
-        if latest
-            .get(tp)
-            .is_none_or(|before| before.target <= becomes.target)
-        {
-            latest.insert(tp.clone(), *becomes);
-        }
-    }
-    latest
+/// Whether a group on the target is somebody's.
+fn has_members(state: GroupState) -> bool {
+    use GroupState::{CompletingRebalance, PreparingRebalance, Stable};
+    matches!(state, Stable | PreparingRebalance | CompletingRebalance)
 }
 
-/// Whether a group that is not listed any more is gone: only where its coordinator says that it has no positions.
-/// While a group's coordinator is no broker at all, a listing of all brokers leaves the group out without a word.
-pub fn is_gone(group: &str, committed: &Read) -> bool {
-    matches!(committed.get(group), Some(Ok(positions)) if positions.is_empty())
+struct Translator {
+    source: Groups,
+    target: Groups,
+    reader: Option<MapReader>,
+    producer: Option<ControlProducer>,
+    numbers: u64,
+    groups: BTreeMap<String, Known>,
+    /// What the checkpoints say, also those of a former life; `None` until they were read.
+    told: Option<BTreeMap<String, Placements>>,
+    /// Groups that are left alone; `None` until that was read.
+    moved: Option<MovedGroups>,
+    /// Groups of which it is not stored yet that they have moved.
+    unstored: BTreeSet<String>,
+    /// Those of them whose record is on its way.
+    stored: Vec<String>,
+    synced: BTreeMap<TopicPartition, i64>,
+    /// MM2's topics that were seen on the target.
+    there: BTreeSet<String>,
+    upkeep: Option<Instant>,
+    /// What failed in this pass, by what it stops.
+    errors: Vec<String>,
+    /// Groups of this pass whose positions could not be asked for or written.
+    failed: Vec<(String, Error)>,
+    passed: Option<Instant>,
+    metrics: GroupSyncMetrics,
 }
 
-/// Which positions are told as MM2's checkpoints, given those told before: the first, those that moved on on the
-/// target, and those that went back on the source (the filter of MM2's `MirrorCheckpointTask`).
-pub fn checkpoints(now: &Group, told: Option<&Placements>) -> Placements {
-    let due = now.iter().filter_map(|(tp, it)| {
-        let is = Placed {
-            source: it.source.offset,
-            target: it.translation.target()?,
+impl Translator {
+    fn new(context: &FlowContext, _: FlowLead) -> Self {
+        let label = format!("{} positions", context.spec.id.group());
+        let groups = |cluster: &_, side| {
+            Groups::new(context.group_process.clone(), Clone::clone(cluster), &label, side)
         };
-        let before = told.and_then(|told| told.get(tp));
-        let due = before.is_none_or(|before| is.source < before.source || before.target < is.target);
-        due.then(|| (tp.clone(), is))
-    });
-    due.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::{Code, Error};
-    use crate::kafka::groups::{Commit, Read};
-    use crate::kafka::{NextOffset, Source, Target};
-    use crate::mm2::Checkpoint;
-
-    fn commit(offset: i64) -> Commit {
-        Commit {
-            offset,
-            leader_epoch: Some(3),
-            metadata: "m".into(),
-        }
-    }
-
-    fn group(source: i64, translation: Translation) -> Group {
-        let translated = Translated::new(commit(source), translation, MetadataSync::Always);
-        [(TopicPartition::new("orders", 0), translated)].into()
-    }
-
-    fn exact(target: i64) -> Translation {
-        Translation::Exact { target, run: None }
-    }
-
-    fn remote() -> TopicPartition {
-        TopicPartition::new("a.orders", 0)
-    }
-
-    /// What becomes of a group in one partition, where it was placed before, as (source, target), and stands there.
-    fn decided(now: &Group, placed: Option<(i64, i64)>, there: Option<i64>) -> Decision {
-        let placed = placed.map(|(source, target)| placements(source, target));
-        let on_target = there
-            .map(|offset| (remote(), commit(offset)))
-            .into_iter()
-            .collect();
-        decide(now, placed.as_ref(), &on_target, |_| Some(remote()))
-    }
-
-    fn placements(source: i64, target: i64) -> Placements {
-        [(TopicPartition::new("orders", 0), Placed { source, target })].into()
-    }
-
-    /// What is written, and where the target has it then.
-    fn followed(now: &Group, placed: Option<(i64, i64)>, there: Option<i64>) -> (Option<i64>, Option<i64>) {
-        let Decision::Follow { writes, placed } = decided(now, placed, there) else {
-            panic!("it follows: {now:?} {placed:?} {there:?}");
-        };
-        for commit in writes.values() {
-            assert_eq!((commit.metadata.as_str(), commit.leader_epoch), ("m", None));
-        }
-        let placed = placed.values().next().map(|placed| placed.target);
-        (writes.get(&remote()).map(|commit| commit.offset), placed)
-    }
-
-    #[test]
-    fn what_was_told_before_shows_what_went_back_since() {
-        let told = |upstream, downstream| Checkpoint {
-            group: "g".into(),
-            topic_partition: TopicPartition::new("seoul.orders", 0),
-            upstream: Source(NextOffset(upstream)),
-            downstream: Target(NextOffset(downstream)),
-            metadata: String::new(),
-        };
-        let source = |tp: &TopicPartition| {
-            let topic = tp.topic.strip_prefix("seoul.")?;
-            Some(TopicPartition::new(topic, tp.partition))
-        };
-        let groups = remember(&[told(90, 190), told(100, 200)], source);
-        assert_eq!(groups["g"], placements(100, 200));
-        assert_eq!(remember(&[told(90, 190)], |_| None).len(), 0, "of another flow");
-    }
-
-    #[test]
-    fn a_group_follows_its_source_group_forward_and_back_only_where_that_went_back() {
-        let placed = Some((10, 100));
-        for (now, placed, there, expected) in [
-            ((10, 100), None, None, (Some(100), Some(100))),
-            ((10, 100), None, Some(99), (Some(100), Some(100))),
-            ((10, 100), None, Some(100), (None, Some(100))),
-            ((10, 100), placed, Some(100), (None, Some(100))),
-            // Forward, also where the last write did not arrive, or the position has expired.
-            ((11, 110), placed, Some(100), (Some(110), Some(110))),
-            ((11, 110), placed, Some(90), (Some(110), Some(110))),
-            ((11, 110), placed, None, (Some(110), Some(110))),
-            // The answer became earlier by itself.
-            ((10, 90), placed, Some(100), (None, Some(100))),
-            ((11, 90), placed, Some(100), (None, Some(100))),
-            // The source group went back.
-            ((9, 90), placed, Some(100), (Some(90), Some(90))),
-            ((9, 90), placed, Some(95), (Some(90), Some(90))),
-            ((9, 90), placed, Some(90), (None, Some(90))),
-            ((9, 90), placed, Some(80), (Some(90), Some(90))),
-            ((9, 90), placed, None, (Some(90), Some(90))),
-        ] {
-            let now = group(now.0, exact(now.1));
-            assert_eq!(followed(&now, placed, there), expected, "{placed:?} {there:?}");
+        Self {
+            source: groups(&context.source, Side::Source),
+            target: groups(&context.target, Side::Target),
+            reader: None,
+            producer: None,
+            numbers: 0,
+            groups: BTreeMap::new(),
+            told: None,
+            moved: None,
+            unstored: BTreeSet::new(),
+            stored: vec![],
+            synced: BTreeMap::new(),
+            there: BTreeSet::new(),
+            upkeep: None,
+            errors: vec![],
+            failed: vec![],
+            passed: None,
+            metrics: GroupSyncMetrics::new(&context.spec.id),
         }
     }
 
-    #[test]
-    fn a_group_that_stands_ahead_of_what_was_placed_has_moved() {
-        let placed = Some((10, 100));
-        for now in [(10, 100), (9, 90), (11, 110), (200, 2000)] {
-            let moved = Decision::Moved(Ahead {
-                partition: remote(),
-                there: 1000,
-                placed: Some(100),
-            });
-            assert_eq!(
-                decided(&group(now.0, exact(now.1)), placed, Some(1000)),
-                moved,
-                "{now:?}"
+    /// One look at everything. What fails stops what it is about, and nothing else.
+    fn pass(&mut self, context: &FlowContext, view: &View, tasks: u32) -> GroupSyncStatus {
+        let known = std::mem::take(&mut self.errors);
+        self.failed.clear();
+        let started = Instant::now();
+        if let Err(error) = self.try_pass(context, view, tasks) {
+            self.errors.push(with_advice(&error));
+        }
+        let failed = self.errors.len() + self.failed.len();
+        if let Some((group, error)) = self.failed.first() {
+            let (count, error) = (self.failed.len(), with_advice(error));
+            self.errors.push(format!(
+                "group positions: {count} not written, first {group}: {error}"
+            ));
+        }
+        self.metrics.pass(started.elapsed(), failed as u64);
+        let now = Instant::now();
+        for (group, known) in &self.groups {
+            let age = known
+                .current
+                .map(|at| now.saturating_duration_since(at).as_secs_f64());
+            self.metrics.staleness(group, age);
+        }
+        for error in self.errors.iter().filter(|error| !known.contains(error)) {
+            warn!(error, "group positions");
+        }
+        self.status(now)
+    }
+
+    /// Takes down what became of a part of the pass.
+    ///
+    /// # Errors
+    /// A cluster cannot be reached: the other parts would only wait for it one after the other.
+    fn note(&mut self, part: &str, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(error) => match error.code {
+                Code::SourceUnreachable
+                | Code::SourceAuthentication
+                | Code::TargetUnreachable
+                | Code::TargetAuthentication => Err(error),
+                _ => {
+                    self.errors.push(format!("{part}: {}", with_advice(&error)));
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// The positions of a group could not be asked for or written.
+    fn fail(&mut self, group: &str, state: &'static str, error: Error) {
+        let known = self.groups.entry(group.to_owned()).or_default();
+        known.state = state;
+        known.reason = Some(with_advice(&error));
+        self.failed.push((group.to_owned(), error));
+    }
+
+    fn try_pass(&mut self, context: &FlowContext, view: &View, tasks: u32) -> Result<()> {
+        if context.spec.mirror_maker.mirror_positions {
+            let running = running(
+                &context.target_admin,
+                &context.target,
+                &context.spec,
+                Duration::ZERO,
             );
+            let outcome = running.and_then(|running| match running {
+                Some(shown) => Err(Error::new(Code::Mm2Running, shown)),
+                None => Ok(()),
+            });
+            self.note("mirror_positions", outcome)?;
         }
-        // Nothing was read where it stands as its source group does.
-        assert_eq!(
-            followed(&group(99, exact(1000)), placed, Some(1000)),
-            (None, Some(1000))
-        );
-        let untranslated = group(9, Translation::Unknown);
-        assert!(matches!(
-            decided(&untranslated, placed, Some(101)),
-            Decision::Moved(_)
-        ));
-        assert_eq!(followed(&untranslated, placed, Some(100)), (None, Some(100)));
+        // Positions are asked for before the map is read: what they have passed is then in the map.
+        let mut committed = Read::new();
+        let asked = self.ask_source(context, &mut committed);
+        self.note("groups of the source", asked)?;
+        let caught_up = self.catch_up(context, tasks);
+        self.note("offset map", caught_up)?;
+        // What was read of the map stays with its reader while that is in use.
+        let Some(reader) = self.reader.take() else {
+            return Ok(());
+        };
+        let outcome = self.follow(context, view, tasks, committed, &reader);
+        self.reader = Some(reader);
+        outcome
     }
 
-    #[test]
-    fn where_it_is_not_known_what_was_placed_nothing_goes_back() {
-        let ahead = Decision::Moved(Ahead {
-            partition: remote(),
-            there: 1000,
-            placed: None,
+    /// The groups of the source and their positions.
+    fn ask_source(&mut self, context: &FlowContext, committed: &mut Read) -> Result<()> {
+        let (listed, partial) = context.source_admin.list_groups(ADMIN_TIMEOUT)?;
+        self.errors.extend(partial.iter().map(with_advice));
+        let wanted: Vec<String> = listed
+            .into_iter()
+            .filter(|it| it.state != GroupState::Dead && context.spec.groups.matches(&it.group))
+            .map(|it| it.group)
+            .collect();
+        if !wanted.is_empty() {
+            *committed = self.source.committed(&wanted, GROUPS_TIMEOUT)?;
+        }
+        if partial.is_empty() {
+            self.forget_deleted(context, &wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the offset maps up to date.
+    fn catch_up(&mut self, context: &FlowContext, tasks: u32) -> Result<()> {
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => MapReader::open(&context.target, &context.spec.id, tasks)?,
+        };
+        let caught_up = reader.catch_up(MAP_TIMEOUT);
+        // What was read stays where the next pass may go on there.
+        if caught_up
+            .as_ref()
+            .err()
+            .is_none_or(|error| matches!(error.code, Code::TargetUnreachable | Code::TargetUnavailable))
+        {
+            self.reader = Some(reader);
+        }
+        caught_up
+    }
+
+    /// Translates what groups have committed, and brings the target up to it.
+    fn follow(
+        &mut self,
+        context: &FlowContext,
+        view: &View,
+        tasks: u32,
+        committed: Read,
+        reader: &MapReader,
+    ) -> Result<()> {
+        let metadata = context.spec.offset_sync.metadata;
+        let outdated = match self::outdated(context, view, reader, &committed) {
+            Ok(outdated) => outdated,
+            Err(error) => return self.note("topics of groups", Err(error)),
+        };
+        let maps = |tp: &TopicPartition| reader.maps().get(tp).filter(|_| !outdated.contains_key(tp));
+        let mut now: BTreeMap<String, Group> = BTreeMap::new();
+        for (group, positions) in committed {
+            match positions {
+                Ok(positions) => {
+                    let copied = |tp: &TopicPartition| view.partitions.contains_key(tp);
+                    let group_now = decide::translate(&positions, maps, metadata, copied);
+                    if !group_now.is_empty() {
+                        now.insert(group, group_now);
+                    }
+                }
+                Err(error) => self.fail(&group, "unknown", error),
+            }
+        }
+        if context.spec.offset_sync.write_groups {
+            let heard = self.hear_of_moves(context);
+            self.note("groups that have moved", heard)?;
+        }
+        let remembered = self.remember(context, view);
+        self.note("checkpoints", remembered)?;
+        let decided = self.decide(context, view, &now);
+        let is_decided = decided.is_ok();
+        let mut wanted = BTreeMap::new();
+        let decided = decided.map(|decided| wanted = decided);
+        self.note("group positions", decided)?;
+        for (group, positions) in &now {
+            let mut why = outdated.iter().filter(|(tp, _)| positions.contains_key(tp));
+            if let (Some((tp, why)), Some(known)) = (why.next(), self.groups.get_mut(group)) {
+                known.reason.get_or_insert_with(|| format!("{tp}: {why}"));
+            }
+        }
+        self.store_moves(context)?;
+        // A position that is ahead of what the checkpoints tell counts as somebody else's. So those that go forward are
+        // told before they are written, and those that go back when they are written.
+        self.tell_checkpoints(context, view, &now, false)?;
+        self.hear(context)?;
+        let written = self.write(&now, wanted);
+        self.note("group positions", written)?;
+        self.store_moves(context)?;
+        if is_decided {
+            self.tell_checkpoints(context, view, &now, true)?;
+        }
+        if context.spec.offset_sync.offset_syncs {
+            let told = self.tell_offset_syncs(context, view, reader);
+            self.note("offset syncs", told)?;
+        }
+        if self.upkeep.is_none_or(|at| UPKEEP <= at.elapsed()) {
+            self.upkeep = Some(Instant::now());
+            let kept = self.keep_map(context, tasks, reader.maps());
+            self.note("upkeep of the offset map", kept)?;
+        }
+        self.hear(context)?;
+        if 0 < reader.unreadable() {
+            let topic = context.spec.id.offset_map_topic();
+            self.errors.push(format!(
+                "{} records of {topic} cannot be read",
+                reader.unreadable()
+            ));
+        }
+        self.passed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Groups that are gone from the source are reported, and deleted on the target if that is wanted and they
+    /// are ours.
+    fn forget_deleted(&mut self, context: &FlowContext, listed: &[String]) -> Result<()> {
+        let listed: BTreeSet<&String> = listed.iter().collect();
+        let missing: Vec<String> = self
+            .groups
+            .keys()
+            .filter(|group| !listed.contains(group))
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let committed = self.source.committed(&missing, GROUPS_TIMEOUT)?;
+        for group in missing {
+            if !decide::is_gone(&group, &committed) {
+                // A broker lists nothing that it does not let us describe.
+                if let Some(Err(error)) = committed.get(&group) {
+                    self.fail(&group, "unknown", error.clone());
+                } else {
+                    let known = self.groups.entry(group).or_default();
+                    known.state = "unknown";
+                    known.reason =
+                        Some("the source lists it no more, and does not say that it is gone".into());
+                }
+                continue;
+            }
+            let ours = self.groups.get(&group).is_some_and(|known| known.created);
+            if context.spec.offset_sync.delete_groups && ours {
+                let deleted = self.target.delete(std::slice::from_ref(&group), GROUPS_TIMEOUT);
+                let error = match deleted {
+                    Ok(mut each) => each.remove(&group).and_then(Result::err),
+                    Err(error) => Some(error),
+                };
+                match error {
+                    None => info!(group, "gone from the source, deleted on the target"),
+                    Some(error) if error.code == Code::TargetGroupActive => {
+                        info!(
+                            group,
+                            "gone from the source; its positions stay on the target, where it has members"
+                        );
+                    }
+                    Some(error) => {
+                        self.errors.push(format!(
+                            "delete_groups: {group} is gone from the source: {}",
+                            with_advice(&error)
+                        ));
+                        continue;
+                    }
+                }
+            } else {
+                info!(group, "gone from the source; its positions stay on the target");
+            }
+            self.metrics.staleness(&group, None);
+            self.groups.remove(&group);
+            if let Some(told) = &mut self.told {
+                told.remove(&group);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was told before this life: a position that went back on the source while nobody looked is seen then, and one
+    /// that was read on on the target.
+    fn remember(&mut self, context: &FlowContext, view: &View) -> Result<()> {
+        if self.told.is_none() {
+            let remote = |(tp, route): (&TopicPartition, &Route)| {
+                let remote = TopicPartition::new(route.remote.as_str(), tp.partition);
+                (remote, tp.clone())
+            };
+            let sources: BTreeMap<_, _> = view.partitions.iter().map(remote).collect();
+            self.told = Some(match context.spec.offset_sync.checkpoints {
+                true => decide::remember(&checkpoints(context)?, |tp| sources.get(tp).cloned()),
+                false => BTreeMap::new(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Which groups are left alone, and which an operator has follow again.
+    fn hear_of_moves(&mut self, context: &FlowContext) -> Result<()> {
+        let mut moved = self.moved.take().unwrap_or_default();
+        let first = moved.is_unread();
+        let heard = moved.catch_up(&context.target_admin, &context.target, &context.spec.id);
+        if heard.is_ok() || !first {
+            self.moved = Some(moved);
+        }
+        for group in heard?.into_iter().filter(|_| !first) {
+            info!(group, "it follows its source group again");
+            self.unstored.remove(&group);
+            if let Some(known) = self.groups.get_mut(&group) {
+                // What it was given is among the checkpoints.
+                *known = Known::default();
+            }
+            self.told = None;
+        }
+        Ok(())
+    }
+
+    /// A group has moved.
+    fn has_moved(&mut self, group: &str, why: String) {
+        let moved = self.moved.get_or_insert_default();
+        if moved.get(group).is_none() {
+            info!(group, why, "it has moved to the target and is left alone there");
+            let at_ms = now_ms();
+            moved.insert(group, Moved { moved: why, at_ms });
+            self.unstored.insert(group.to_owned());
+        }
+    }
+
+    /// What becomes of each group. Returns what is to be written, and what the target has of it then.
+    fn decide(
+        &mut self,
+        context: &FlowContext,
+        view: &View,
+        now: &BTreeMap<String, Group>,
+    ) -> Result<BTreeMap<String, Wanted>> {
+        let write = context.spec.offset_sync.write_groups;
+        let (states, partial) = match write {
+            true => context.target_admin.list_groups(ADMIN_TIMEOUT)?,
+            false => (vec![], vec![]),
+        };
+        self.errors.extend(partial.iter().map(with_advice));
+        let states: BTreeMap<String, GroupState> =
+            states.into_iter().map(|it| (it.group, it.state)).collect();
+        let remote = |tp: &TopicPartition| {
+            let route = view.partitions.get(tp)?;
+            Some(TopicPartition::new(route.remote.as_str(), tp.partition))
+        };
+        let mut free: Vec<String> = vec![];
+        for (group, positions) in now {
+            let state = states.get(group).copied();
+            if state.is_some_and(has_members) && self.moved.is_some() {
+                self.has_moved(group, "it has had members on the target".into());
+            }
+            let moved = self.moved.as_ref().map(|moved| moved.get(group).cloned());
+            let known = self.groups.entry(group.clone()).or_default();
+            (known.state, known.reason) = match (state, moved) {
+                _ if !write => {
+                    known.positions.clone_from(positions);
+                    ("translated", None)
+                }
+                (None, _) if !partial.is_empty() => (
+                    "unknown",
+                    Some("a broker of the target did not list its groups".into()),
+                ),
+                (_, None) => (
+                    "unknown",
+                    Some("which groups have moved to the target could not be read".into()),
+                ),
+                (None | Some(GroupState::Empty | GroupState::Dead), Some(Some(moved))) => {
+                    known.created = false;
+                    ("moved", Some(format!("{}; {UNTIL}", moved.moved)))
+                }
+                (None | Some(GroupState::Empty | GroupState::Dead), Some(None)) => {
+                    if known.is_settled(positions, states.contains_key(group)) {
+                        known.stays();
+                    } else {
+                        free.push(group.clone());
+                    }
+                    ("written", None)
+                }
+                (Some(state), _) => {
+                    known.created = false;
+                    (
+                        "active",
+                        Some(format!(
+                            "it has members on the target ({state:?}); its positions there are its own"
+                        )),
+                    )
+                }
+            };
+        }
+        let there = match free.is_empty() {
+            true => BTreeMap::new(),
+            false => self.target.committed(&free, GROUPS_TIMEOUT)?,
+        };
+        let mut wanted = BTreeMap::new();
+        for group in free {
+            let there = match there.get(&group) {
+                Some(Ok(there)) => there,
+                Some(Err(error)) => {
+                    self.fail(&group, "unknown", error.clone());
+                    continue;
+                }
+                None => continue,
+            };
+            let known = self.groups.entry(group.clone()).or_default();
+            let told = || self.told.as_ref()?.get(&group).cloned();
+            known.placed = known.placed.take().or_else(told);
+            match decide::decide(&now[&group], known.placed.as_ref(), there, remote) {
+                Decision::Follow { writes, placed } if writes.is_empty() => {
+                    known.is_at(&now[&group], placed);
+                }
+                Decision::Follow { writes, placed } => {
+                    let is_new = !states.contains_key(&group);
+                    let it = Wanted {
+                        writes,
+                        placed,
+                        is_new,
+                    };
+                    wanted.insert(group, it);
+                }
+                Decision::Moved(ahead) => {
+                    known.state = "moved";
+                    known.created = false;
+                    let at = format!("{} stands at {} on the target", ahead.partition, ahead.there);
+                    if let Some(placed) = ahead.placed {
+                        let why = format!("{at}, where {placed} was written last: it was read on there");
+                        known.reason = Some(format!("{why}; {UNTIL}"));
+                        self.has_moved(&group, why);
+                    } else {
+                        known.reason = Some(format!(
+                            "{at}, ahead of its source group, and what was written there last is not known; it is not taken back until `causeway offsets sync` is given for it"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Stores which groups have moved. Until it is stored, this daemon alone knows.
+    fn store_moves(&mut self, context: &FlowContext) -> Result<()> {
+        if self.unstored.is_empty() {
+            return Ok(());
+        }
+        let stored = self.try_store_moves(context);
+        self.note("groups that have moved", stored)
+    }
+
+    fn try_store_moves(&mut self, context: &FlowContext) -> Result<()> {
+        let (topic, flow) = (context.spec.id.failover_topic(), &context.spec.id);
+        if !self.there.contains(&topic) {
+            ensure_audit(&context.target_admin, &context.spec)?;
+            self.there.insert(topic.clone());
+        }
+        for group in self.unstored.clone() {
+            let Some(moved) = self.moved.as_ref().and_then(|moved| moved.get(&group)) else {
+                continue;
+            };
+            let (key, value) = moved_groups::record(flow, &group, moved);
+            let at = moved.at_ms;
+            self.numbers += 1;
+            let number = self.numbers;
+            self.producer(context)?
+                .send(&topic, 0, &key, Some(&value), at, number)?;
+            self.stored.push(group);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, now: &BTreeMap<String, Group>, mut wanted: BTreeMap<String, Wanted>) -> Result<()> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut positions = Positions::new();
+        for (group, it) in &mut wanted {
+            positions.insert(group.clone(), std::mem::take(&mut it.writes));
+            let known = self.groups.entry(group.clone()).or_default();
+            known.placed = Some(decide::latest(known.placed.as_ref(), &it.placed));
+        }
+        let written = match self.target.commit(&positions, GROUPS_TIMEOUT) {
+            Ok(written) => written,
+            Err(error) => {
+                for group in wanted.keys() {
+                    let known = self.groups.entry(group.clone()).or_default();
+                    (known.state, known.reason) = ("failed", Some(with_advice(&error)));
+                }
+                return Err(error);
+            }
+        };
+        for (group, outcome) in written {
+            let Some(it) = wanted.remove(&group) else {
+                continue;
+            };
+            let known = self.groups.entry(group.clone()).or_default();
+            let failed = match outcome {
+                Ok(each) => {
+                    known.created |= it.is_new && each.values().any(Result::is_ok);
+                    each.into_iter()
+                        .find_map(|(tp, it)| Some((tp.to_string(), it.err()?)))
+                }
+                Err(error) => Some((String::new(), error)),
+            };
+            match failed {
+                None => {
+                    known.is_at(&now[&group], it.placed);
+                    debug!(group, "positions written");
+                }
+                Some((_, error)) if error.code == Code::TargetGroupActive => {
+                    known.created = false;
+                    known.state = "active";
+                    known.reason =
+                        Some("it has got members on the target; its positions there are its own".into());
+                    self.has_moved(&group, "it has had members on the target".into());
+                }
+                Some((partition, error)) => {
+                    let error = Error::new(error.code, format!("{partition} {}", error.detail));
+                    self.fail(&group, "failed", error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the checkpoints that are due; those that go back on the target only if `back`.
+    fn tell_checkpoints(
+        &mut self,
+        context: &FlowContext,
+        view: &View,
+        now: &BTreeMap<String, Group>,
+        back: bool,
+    ) -> Result<()> {
+        // What has not been read is not told again.
+        if !context.spec.offset_sync.checkpoints || self.told.is_none() {
+            return Ok(());
+        }
+        let told = self.try_tell_checkpoints(context, view, now, back);
+        self.note("checkpoints", told)
+    }
+
+    fn try_tell_checkpoints(
+        &mut self,
+        context: &FlowContext,
+        view: &View,
+        now: &BTreeMap<String, Group>,
+        back: bool,
+    ) -> Result<()> {
+        let topic = mm2::checkpoints_topic(&context.spec.id.source);
+        let at = now_ms();
+        for (group, positions) in now {
+            let told = self.told.get_or_insert_default().get(group);
+            // Where a position could not be written, the target may have a later one.
+            let state = self.groups.get(group).map(|known| known.state);
+            let back = back && !matches!(state, Some("failed" | "unknown"));
+            let mut due = decide::checkpoints(positions, told);
+            due.retain(|tp, is| {
+                let before = told.and_then(|told| told.get(tp));
+                back || before.is_none_or(|before| before.target <= is.target)
+            });
+            for (tp, is) in due {
+                let Some(route) = view.partitions.get(&tp) else {
+                    continue;
+                };
+                let checkpoint = Checkpoint {
+                    group: group.clone(),
+                    topic_partition: TopicPartition::new(route.remote.as_str(), tp.partition),
+                    upstream: Source(NextOffset(is.source)),
+                    downstream: Target(NextOffset(is.target)),
+                    metadata: positions[&tp].metadata.clone(),
+                };
+                if let Some((key, value)) = checkpoint.encode() {
+                    self.numbers += 1;
+                    let number = self.numbers;
+                    self.writer(context, &topic)?
+                        .send(&topic, 0, &key, Some(&value), at, number)?;
+                    let told = self.told.get_or_insert_default();
+                    told.entry(group.clone()).or_default().insert(tp, is);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One offset sync per partition that has moved: the newest record.
+    fn tell_offset_syncs(&mut self, context: &FlowContext, view: &View, reader: &MapReader) -> Result<()> {
+        let topic = mm2::offset_syncs_topic(&context.spec.id.source);
+        let at = now_ms();
+        let is_current = |tp: &TopicPartition| {
+            view.partitions.get(tp).is_some_and(|route| {
+                let between = reader.between().get(tp);
+                between.is_none_or(|it| it.outdated(&route.topic_id, &route.target_topic_id).is_none())
+            })
+        };
+        for (tp, map) in reader.maps().iter().filter(|(tp, _)| is_current(tp)) {
+            let Some(run) = map.last_run() else {
+                continue;
+            };
+            let last = run.length as i64 - 1;
+            if self.synced.insert(tp.clone(), run.source + last) == Some(run.source + last) {
+                continue;
+            }
+            let sync = OffsetSync {
+                topic_partition: tp.clone(),
+                upstream: Source(Offset(run.source + last)),
+                downstream: Target(Offset(run.target + last)),
+            };
+            if let Some((key, value)) = sync.encode() {
+                self.numbers += 1;
+                let number = self.numbers;
+                self.writer(context, &topic)?
+                    .send(&topic, 0, &key, Some(&value), at, number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges and thins the map. Each edit leaves a map that gives safe answers, so they need not go together;
+    /// another owner of task 0 that does the same does no harm.
+    fn keep_map(
+        &mut self,
+        context: &FlowContext,
+        tasks: u32,
+        maps: &BTreeMap<TopicPartition, PartitionMap>,
+    ) -> Result<()> {
+        let spec = &context.spec.offset_sync;
+        let retention = i64::try_from(spec.map_retention.as_millis()).unwrap_or(i64::MAX);
+        let max_bytes = usize::try_from(spec.map_bytes).unwrap_or(usize::MAX);
+        let older_than_ms = thin_before(maps.values(), max_bytes, now_ms() - retention);
+        let asked: Vec<_> = maps.keys().map(|tp| (tp.clone(), OffsetSpec::Earliest)).collect();
+        let starts = context.source_admin.list_offsets(&asked, true, ADMIN_TIMEOUT)?;
+        let topic = context.spec.id.offset_map_topic();
+        for (tp, map) in maps {
+            let log_start = starts.get(tp).and_then(|start| start.as_ref().ok()).copied();
+            let rule = Thinning {
+                older_than_ms,
+                log_start,
+            };
+            for edit in map.upkeep(rule) {
+                self.numbers += 1;
+                let (number, partition) = (self.numbers, task_of(tp, tasks) as i32);
+                let producer = self.producer(context)?;
+                match edit {
+                    Edit::Put(segment, at) => {
+                        let key = encode_key(&segment.key(tp));
+                        producer.send(&topic, partition, &key, Some(&segment.encode()), at, number)?;
+                    }
+                    Edit::Remove(key) => {
+                        producer.send(&topic, partition, &encode_key(&key), None, now_ms(), number)?;
+                    }
+                }
+            }
+        }
+        self.metrics
+            .map_bytes(maps.values().map(PartitionMap::stored_bytes).sum());
+        Ok(())
+    }
+
+    /// A producer for one of MM2's topics, which is there then.
+    fn writer(&mut self, context: &FlowContext, topic: &str) -> Result<&ControlProducer> {
+        if !self.there.contains(topic) {
+            ensure_mm2_topic(&context.target_admin, topic, ADMIN_TIMEOUT).map_err(Error::of_own_topic)?;
+            self.there.insert(topic.to_owned());
+        }
+        self.producer(context)
+    }
+
+    fn producer(&mut self, context: &FlowContext) -> Result<&ControlProducer> {
+        if self.producer.as_ref().is_some_and(ControlProducer::has_failed) {
+            self.producer = None;
+        }
+        match &mut self.producer {
+            Some(producer) => Ok(producer),
+            none => {
+                let label = format!("{} positions", context.spec.id.group());
+                Ok(none.insert(ControlProducer::new(&context.target, &label, Side::Target)?))
+            }
+        }
+    }
+
+    /// Waits for what the target says to the records of this pass.
+    fn hear(&mut self, context: &FlowContext) -> Result<()> {
+        let Some(producer) = &self.producer else {
+            return Ok(());
+        };
+        producer.flush(ADMIN_TIMEOUT);
+        let refused: BTreeMap<String, Error> = producer
+            .answers()
+            .into_iter()
+            .filter_map(|(_, answer)| answer.err())
+            .collect();
+        let stored = std::mem::take(&mut self.stored);
+        if !refused.contains_key(&context.spec.id.failover_topic()) {
+            stored.iter().for_each(|group| _ = self.unstored.remove(group));
+        }
+        for (topic, error) in refused {
+            // Whatever became of it is found out by the next pass.
+            self.there.remove(&topic);
+            let part = if topic == mm2::checkpoints_topic(&context.spec.id.source) {
+                // What was told is read again, and told again where it is missing.
+                self.told = None;
+                "checkpoints"
+            } else if topic == mm2::offset_syncs_topic(&context.spec.id.source) {
+                self.synced.clear();
+                "offset syncs"
+            } else if topic == context.spec.id.failover_topic() {
+                "groups that have moved"
+            } else {
+                self.upkeep = None;
+                "upkeep of the offset map"
+            };
+            self.note(part, Err(error.of_own_topic()))?;
+        }
+        Ok(())
+    }
+
+    fn status(&self, now: Instant) -> GroupSyncStatus {
+        let groups = self.groups.iter().map(|(group, known)| {
+            let count =
+                |is: fn(&Translated) -> bool| known.positions.values().filter(|it| is(it)).count() as u64;
+            let status = GroupStatus {
+                state: known.state.to_owned(),
+                reason: known.reason.clone(),
+                partitions: known.positions.len() as u64,
+                held: count(|it| matches!(it.translation, Translation::Ahead { .. })),
+                bounded: count(|it| matches!(it.translation, Translation::Bound { .. })),
+                untranslated: count(|it| it.translation.target().is_none()),
+                metadata_withheld: count(Translated::is_bare),
+                staleness_seconds: known
+                    .current
+                    .map(|at| now.saturating_duration_since(at).as_secs_f64()),
+            };
+            (group.clone(), status)
         });
-        assert_eq!(decided(&group(9, exact(90)), None, Some(1000)), ahead);
-        let thinned = Translation::Bound {
-            target: 90,
-            reread: 10,
-        };
-        assert_eq!(followed(&group(9, thinned), None, Some(100)), (None, Some(100)));
-        assert!(matches!(
-            decided(&group(9, thinned), None, Some(101)),
-            Decision::Moved(_)
-        ));
-    }
-
-    #[test]
-    fn a_group_has_moved_as_a_whole() {
-        let (one, two) = (TopicPartition::new("orders", 0), TopicPartition::new("orders", 1));
-        let mut now = group(20, exact(20));
-        now.insert(two.clone(), now[&one].clone());
-        let placed = Placed {
-            source: 10,
-            target: 10,
-        };
-        let placed = [(one.clone(), placed), (two.clone(), placed)].into();
-        let there = [(one, commit(10)), (two, commit(15))].into();
-        let decision = decide(&now, Some(&placed), &there, |tp| Some(tp.clone()));
-        assert!(matches!(decision, Decision::Moved(_)), "{decision:?}");
-    }
-
-    #[test]
-    fn a_write_that_may_have_arrived_is_not_taken_for_somebody_elses() {
-        let before = placements(10, 100);
-        assert_eq!(latest(Some(&before), &placements(11, 110)), placements(11, 110));
-        assert_eq!(latest(Some(&before), &placements(9, 90)), before);
-        assert_eq!(latest(None, &before), before);
-    }
-
-    #[test]
-    fn what_cannot_be_translated_is_not_written_and_what_is_ahead_is_held_at_the_end() {
-        let nothing = (None, None);
-        assert_eq!(followed(&group(10, Translation::Unknown), None, None), nothing);
-        assert_eq!(
-            followed(&group(10, Translation::TooOld { kept_from: 11 }), None, None),
-            nothing
-        );
-        let ahead = Translation::Ahead {
-            target: 70,
-            copied_to: 7,
-        };
-        assert_eq!(followed(&group(10, ahead), None, None), (Some(70), Some(70)));
-    }
-
-    #[test]
-    fn metadata_goes_along_where_it_means_the_same_or_the_user_says_so() {
-        use MetadataSync::{Always, Exact, Never};
-        let bound = Translation::Bound {
-            target: 10,
-            reread: 1,
-        };
-        let ahead = Translation::Ahead {
-            target: 10,
-            copied_to: 8,
-        };
-        for (rule, translation, goes) in [
-            (Exact, exact(10), true),
-            (Exact, exact(7), false),
-            (Exact, exact(11), false),
-            (Exact, bound, false),
-            (Exact, ahead, false),
-            (Always, exact(7), true),
-            (Always, bound, true),
-            (Never, exact(10), false),
-        ] {
-            let it = Translated::new(commit(10), translation, rule);
-            assert_eq!(it.metadata == "m", goes, "{rule} {translation:?}");
-            assert_eq!(it.is_bare(), !goes, "{rule} {translation:?}");
+        GroupSyncStatus {
+            seconds_since_last_pass: self
+                .passed
+                .map(|at| now.saturating_duration_since(at).as_secs_f64()),
+            groups: groups.collect(),
+            errors: self.errors.clone(),
         }
-        let without = Commit {
-            metadata: String::new(),
-            ..commit(10)
+    }
+}
+
+/// The partitions in which groups have positions and whose map is not about the topics that are there now, and why.
+fn outdated(
+    context: &FlowContext,
+    view: &View,
+    reader: &MapReader,
+    committed: &Read,
+) -> Result<BTreeMap<TopicPartition, String>> {
+    let positions = committed.values().flatten().flat_map(BTreeMap::keys);
+    let partitions: BTreeMap<_, _> = positions
+        .filter_map(|tp| Some((tp.clone(), view.partitions.get(tp)?.remote.clone())))
+        .collect();
+    let (source, target) = (&context.source_admin, &context.target_admin);
+    let mut outdated = reader.outdated(source, target, &partitions, ADMIN_TIMEOUT)?;
+    // The view is older than the positions: a topic that it saw under the same id was not made anew in between.
+    for tp in partitions.into_keys() {
+        let (Some(route), Some(between)) = (view.partitions.get(&tp), reader.between().get(&tp)) else {
+            continue;
         };
-        assert!(!Translated::new(without, exact(7), Exact).is_bare());
-        assert!(!Translated::new(commit(10), Translation::Unknown, Exact).is_bare());
+        if let Some(why) = between.outdated(&route.topic_id, &route.target_topic_id) {
+            outdated.entry(tp).or_insert_with(|| why.to_owned());
+        }
     }
+    Ok(outdated)
+}
 
-    #[test]
-    fn checkpoints_are_monotonic_unless_the_source_group_went_back() {
-        let told =
-            |now: &Group, source, target| checkpoints(now, Some(&placements(source, target))).len() == 1;
-        assert!(told(&group(10, exact(100)), 9, 90));
-        assert!(!told(&group(10, exact(90)), 9, 90));
-        assert!(!told(&group(10, exact(80)), 10, 90));
-        assert!(told(&group(8, exact(80)), 9, 90));
-        assert_eq!(checkpoints(&group(1, Translation::Unknown), None).len(), 0);
-    }
-
-    #[test]
-    fn a_group_whose_coordinator_does_not_say_so_is_not_gone() {
-        let positions = [(TopicPartition::new("orders", 0), commit(1))];
-        let unavailable = Error::new(Code::SourceUnavailable, "no coordinator");
-        let committed: Read = [
-            ("gone".to_owned(), Ok(BTreeMap::new())),
-            ("there".to_owned(), Ok(positions.into())),
-            ("unheard".to_owned(), Err(unavailable)),
-        ]
-        .into();
-        let gone = |group: &str| is_gone(group, &committed);
-        assert!(gone("gone"));
-        assert!(!gone("there") && !gone("unheard") && !gone("not asked for"));
-    }
-
-    #[test]
-    fn positions_in_topics_that_are_not_copied_are_left_alone() {
-        let committed = [
-            (TopicPartition::new("orders", 0), commit(1)),
-            (TopicPartition::new("other", 0), commit(1)),
-        ];
-        let copied = |tp: &TopicPartition| &*tp.topic == "orders";
-        let group = translate(&committed.into(), |_| None, MetadataSync::Exact, copied);
-        assert_eq!(group.len(), 1);
-        assert_eq!(
-            group[&TopicPartition::new("orders", 0)].translation,
-            Translation::Unknown
-        );
-    }
+/// The checkpoints on the target, the newest of each partition of each group last.
+fn checkpoints(context: &FlowContext) -> Result<Vec<Checkpoint>> {
+    let topic = mm2::checkpoints_topic(&context.spec.id.source);
+    let (admin, target) = (&context.target_admin, &context.target);
+    let mut checkpoints = vec![];
+    let read = read_topic(admin, target, Side::Target, &topic, MAP_TIMEOUT, |message| {
+        let pair = message.key().zip(message.payload());
+        checkpoints.extend(pair.and_then(|(key, value)| Checkpoint::decode(key, value)));
+    });
+    absent_is_empty(read).map_err(Error::of_own_topic)?;
+    Ok(checkpoints)
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Side};
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::GroupState;
 use crate::kafka::groups::{Commit, GroupProcess, Groups};
-use crate::services::group_sync::metadata;
+use crate::services::group_sync::decide::metadata;
 use crate::state::audit::{Deed, login};
 use crate::state::moved_groups::{Given, follow_again};
 use crate::topology::FlowSpec;

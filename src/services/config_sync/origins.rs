@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdkafka::message::Message;
 use serde::Deserialize;
 
-use super::TIMEOUT;
+use crate::context::ADMIN_TIMEOUT;
 use crate::error::{Code, Result, Side};
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClusterConnection;
@@ -134,7 +134,7 @@ impl Origins {
             true => upstream.iter().copied().collect(),
             false => ids.keys().map(String::as_str).take(SAMPLE).collect(),
         };
-        let there = target.describe_topics(&asked, TIMEOUT)?;
+        let there = target.describe_topics(&asked, ADMIN_TIMEOUT)?;
         let mut there = there
             .iter()
             .filter_map(|(name, topic)| Some((name, topic.as_ref().ok()?)));

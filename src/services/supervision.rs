@@ -2,23 +2,21 @@
 //! started again, ever more rarely; while it is away the flow has failed.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error};
 
-use super::Shared;
-use crate::context::lock;
-use crate::error::panic_text;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, panic_text};
 use crate::metrics::FlowMetrics;
 use crate::status::PartStatus;
 
 /// What runs beside the tasks of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+pub enum Part {
     /// Membership of the group, and the tasks that it gives us.
     Ownership,
     /// The config syncer.
@@ -28,24 +26,35 @@ pub(super) enum Part {
     /// Heartbeats.
     Heartbeats,
     /// Source ends, lag and gauges.
-    Watch,
+    Lag,
 }
 
 impl Part {
-    pub(super) fn name(self) -> &'static str {
+    /// Every part, in the order of their numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Ownership,
+        Self::ConfigSync,
+        Self::Groups,
+        Self::Heartbeats,
+        Self::Lag,
+    ];
+
+    /// As in status and metrics.
+    pub fn name(self) -> &'static str {
         match self {
             Part::Ownership => "ownership",
             Part::ConfigSync => "config_sync",
             Part::Groups => "groups",
             Part::Heartbeats => "heartbeats",
-            Part::Watch => "watch",
+            // `lag` is a word of its own in the status.
+            Part::Lag => "watch",
         }
     }
 
     /// How long it may be at one thing: longer than all time-outs of that together.
     fn patience(self) -> Duration {
         Duration::from_secs(match self {
-            Part::Ownership | Part::Heartbeats | Part::Watch => 30,
+            Part::Ownership | Part::Heartbeats | Part::Lag => 30,
             Part::ConfigSync => 120,
             // Reads the whole offset map at first, and asks about groups with the longest patience of all.
             Part::Groups => 300,
@@ -59,20 +68,61 @@ impl fmt::Display for Part {
     }
 }
 
+/// How the parts of a flow are, each in a channel of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Parts(Arc<[watch::Sender<PartHealth>; Part::ALL.len()]>);
+
+impl Parts {
+    fn of(&self, part: Part) -> &watch::Sender<PartHealth> {
+        &self.0[part as usize]
+    }
+
+    /// Says that a part is at work until that is dropped.
+    pub fn busy(&self, part: Part) -> Busy<'_> {
+        let health = self.of(part);
+        health.send_modify(|it| it.busy = Some(Instant::now()));
+        Busy(health)
+    }
+
+    /// How each part that was ever started is.
+    pub fn status(&self, now: Instant) -> Vec<PartStatus> {
+        let started = Part::ALL.iter().filter(|part| self.of(**part).borrow().started);
+        started
+            .map(|part| self.of(*part).borrow().status(*part, now))
+            .collect()
+    }
+
+    /// Names the parts that have not ended. Lag goes on until the others have.
+    pub fn unfinished(&self) -> Vec<&'static str> {
+        let is_late = |part: &&Part| {
+            let health = self.of(**part).borrow();
+            **part != Part::Lag && health.started && !health.ended
+        };
+        Part::ALL.iter().filter(is_late).map(|part| part.name()).collect()
+    }
+
+    /// Whether a part panicked at any time.
+    pub fn has_panicked(&self) -> bool {
+        self.0.iter().any(|it| it.borrow().panicked)
+    }
+}
+
 /// How one part is.
 #[derive(Debug, Default)]
-pub(super) struct PartHealth {
+struct PartHealth {
+    started: bool,
     /// It is away, or was; why.
     trouble: Option<Error>,
     away: bool,
     failures: u64,
+    panicked: bool,
     /// Since when it has been at what it does now.
     busy: Option<Instant>,
     ended: bool,
 }
 
 impl PartHealth {
-    pub(super) fn status(&self, part: Part, now: Instant) -> PartStatus {
+    fn status(&self, part: Part, now: Instant) -> PartStatus {
         let busy = self.busy.map(|since| now.saturating_duration_since(since));
         let hangs = busy.filter(|busy| part.patience() < *busy);
         let said = self
@@ -95,25 +145,18 @@ impl PartHealth {
     }
 }
 
-/// Says that a part is at work until it is dropped.
-pub(super) struct Busy<'a>(&'a Mutex<Shared>, Part);
-
-impl<'a> Busy<'a> {
-    pub(super) fn at(shared: &'a Mutex<Shared>, part: Part) -> Self {
-        lock(shared).parts.entry(part).or_default().busy = Some(Instant::now());
-        Self(shared, part)
-    }
-}
+/// See [`Parts::busy`].
+pub struct Busy<'a>(&'a watch::Sender<PartHealth>);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        lock(self.0).parts.entry(self.1).or_default().busy = None;
+        self.0.send_modify(|it| it.busy = None);
     }
 }
 
 /// How often something has failed in a row, and so how long it waits. Pure.
 #[derive(Debug, Default)]
-pub(super) struct Restarts {
+pub struct Restarts {
     failures: u32,
     started: Option<Instant>,
 }
@@ -125,12 +168,12 @@ const STEADY: Duration = Duration::from_secs(60);
 
 impl Restarts {
     /// It starts now.
-    pub(super) fn start(&mut self, now: Instant) {
+    pub fn start(&mut self, now: Instant) {
         self.started = Some(now);
     }
 
     /// It failed now: how long until it may start again. 1 s, doubling up to 30 s.
-    pub(super) fn fail(&mut self, now: Instant) -> Duration {
+    pub fn fail(&mut self, now: Instant) -> Duration {
         if self
             .started
             .is_some_and(|at| STEADY <= now.saturating_duration_since(at))
@@ -144,19 +187,20 @@ impl Restarts {
 }
 
 /// Runs one part of a flow, again and again, until the flow drains and it has ended. Dropping this ends the part.
-pub(super) async fn keep<F>(
+pub async fn keep<F>(
     part: Part,
-    shared: Arc<Mutex<Shared>>,
-    metrics: FlowMetrics,
-    drain: CancellationToken,
+    parts: &Parts,
+    metrics: &FlowMetrics,
+    drain: &CancellationToken,
     run: impl Fn() -> F,
 ) where
     F: Future<Output = Result<()>> + Send + 'static,
 {
+    let health = parts.of(part);
     let mut restarts = Restarts::default();
     loop {
         restarts.start(Instant::now());
-        lock(&shared).parts.entry(part).or_default().away = false;
+        health.send_modify(|it| (it.started, it.away) = (true, false));
         // As a task of its own, so that a panic ends nothing else.
         let mut running = JoinSet::new();
         running.spawn(run().in_current_span());
@@ -173,34 +217,23 @@ pub(super) async fn keep<F>(
             pause = pause.max(SEAT);
         }
         error!(%part, %error, advice = error.code.page().advice, retry_in = ?pause, "a part of the flow failed");
-        {
-            let mut shared = lock(&shared);
-            shared.panicked |= error.code == Code::Panicked;
-            let health = shared.parts.entry(part).or_default();
-            health.trouble = Some(error);
-            health.away = true;
-            health.busy = None;
-            health.failures += 1;
-        }
+        health.send_modify(|it| {
+            it.panicked |= error.code == Code::Panicked;
+            it.trouble = Some(error);
+            it.away = true;
+            it.busy = None;
+            it.failures += 1;
+        });
         tokio::select! {
             () = drain.cancelled() => break,
             () = tokio::time::sleep(pause) => {}
         }
     }
-    lock(&shared).parts.entry(part).or_default().ended = true;
-}
-
-/// Names the parts that have not ended. The watch goes on until the others have.
-pub(super) fn unfinished(shared: &Shared) -> Vec<&'static str> {
-    let parts = shared.parts.iter();
-    parts
-        .filter(|(part, health)| **part != Part::Watch && !health.ended)
-        .map(|(part, _)| part.name())
-        .collect()
+    health.send_modify(|it| it.ended = true);
 }
 
 /// What a task of the runtime said when it panicked.
-pub(super) fn panicked(error: JoinError) -> Error {
+pub fn panicked(error: JoinError) -> Error {
     let text = match error.try_into_panic() {
         Ok(panic) => panic_text(panic.as_ref()),
         Err(cancelled) => cancelled.to_string(),

@@ -12,19 +12,18 @@
 //! In MM2, too, the heartbeats that a flow copies are those of the opposite direction, written by its herder.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::supervision::{Busy, Part};
-use super::{Shared, blocking};
-use crate::context::{FlowContext, lock, now_ms};
+use super::Duty;
+use super::supervision::Part;
+use crate::context::{FlowContext, now_ms};
+use crate::copy::assignment::{Assignment, FlowLead};
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::client::LogContext;
 use crate::kafka::codes::code;
@@ -45,42 +44,54 @@ const MOST_AWAITED: usize = 100_000;
 /// How far before the end of the copies the watch begins, so that their age is known at once.
 const TAIL: i64 = 100;
 
-/// Writes heartbeats and watches what arrives, while this daemon owns task 0.
-pub(super) async fn run(
-    context: Arc<FlowContext>,
-    shared: Arc<Mutex<Shared>>,
-    drain: CancellationToken,
-) -> Result<()> {
-    let spec = &context.spec.heartbeats;
-    // A long interval is cut into equal parts.
-    let looks = spec
-        .interval
-        .as_secs_f64()
-        .div_euclid(LOOK.as_secs_f64())
-        .max(1.0) as u32;
-    let mut tick = tokio::time::interval(spec.interval / looks);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut carrier: Option<Carrier> = None;
-    let mut look = 0;
-    loop {
-        tokio::select! {
-            () = drain.cancelled() => return Ok(()),
-            _ = tick.tick() => {}
+/// The duty: writes heartbeats and watches what arrives, while this daemon leads the flow.
+pub struct Heartbeats {
+    carrier: Option<Carrier>,
+    interval: Duration,
+    /// A long interval is cut into so many equal looks.
+    looks: u32,
+    /// Looks since the last beat.
+    look: u32,
+}
+
+/// The status of heartbeats, and when it was that.
+pub type Report = Option<(HeartbeatStatus, Instant)>;
+
+impl Heartbeats {
+    /// The duty of a flow with heartbeats so far apart.
+    pub fn new(interval: Duration) -> Self {
+        let looks = interval.as_secs_f64().div_euclid(LOOK.as_secs_f64()).max(1.0) as u32;
+        Self {
+            carrier: None,
+            interval: interval / looks,
+            looks,
+            look: 0,
         }
-        if !lock(&shared).tasks.contains_key(&0) {
-            carrier = None;
-            look = 0;
-            lock(&shared).heartbeats = None;
-            continue;
+    }
+}
+
+impl Duty for Heartbeats {
+    /// Nothing where another daemon leads the flow.
+    type Report = Report;
+    const PART: Part = Part::Heartbeats;
+
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    fn pass(&mut self, flow: &FlowContext, assignment: &Assignment) -> Result<Report> {
+        let Some(lead) = assignment.lead() else {
+            self.carrier = None;
+            self.look = 0;
+            return Ok(None);
+        };
+        let carrier = self.carrier.get_or_insert_with(|| Carrier::new(flow, lead));
+        if self.look == 0 {
+            carrier.beat(flow);
         }
-        let _busy = Busy::at(&shared, Part::Heartbeats);
-        let carrier = carrier.get_or_insert_with(|| Carrier::new(&context));
-        if look % looks == 0 {
-            carrier.beat(&context).await;
-        }
-        look = (look + 1) % looks;
-        carrier.look(&context);
-        lock(&shared).heartbeats = Some((carrier.status(), Instant::now()));
+        self.look = (self.look + 1) % self.looks;
+        carrier.look(flow);
+        Ok(Some((carrier.status(), Instant::now())))
     }
 }
 
@@ -99,7 +110,7 @@ struct Carrier {
 }
 
 impl Carrier {
-    fn new(context: &FlowContext) -> Self {
+    fn new(context: &FlowContext, _: FlowLead) -> Self {
         let id = &context.spec.id;
         let on_source = context.spec.heartbeats.on_source;
         Self {
@@ -115,11 +126,11 @@ impl Carrier {
     }
 
     /// Writes one heartbeat to each cluster. Each has a timestamp of its own, also when the clock is set back.
-    async fn beat(&mut self, context: &Arc<FlowContext>) {
+    fn beat(&mut self, context: &FlowContext) {
         self.last = now_ms().max(self.last + 1);
-        self.target.beat(context, self.last).await;
+        self.target.beat(context, self.last);
         if let Some(source) = &mut self.source
-            && source.beat(context, self.last).await
+            && source.beat(context, self.last)
         {
             self.arrivals.sent(self.last);
         }
@@ -228,8 +239,8 @@ impl Writer {
     }
 
     /// Whether the heartbeat is on its way.
-    async fn beat(&mut self, context: &Arc<FlowContext>, timestamp: i64) -> bool {
-        let sent = self.try_beat(context, timestamp).await;
+    fn beat(&mut self, context: &FlowContext, timestamp: i64) -> bool {
+        let sent = self.try_beat(context, timestamp);
         let failed = sent.is_err();
         if let Err(error) = sent {
             self.note(Some(error));
@@ -237,23 +248,20 @@ impl Writer {
         !failed
     }
 
-    async fn try_beat(&mut self, context: &Arc<FlowContext>, timestamp: i64) -> Result<()> {
+    fn try_beat(&mut self, context: &FlowContext, timestamp: i64) -> Result<()> {
         if self.producer.as_ref().is_some_and(ControlProducer::has_failed) {
             self.let_go();
         }
         let producer = match &mut self.producer {
             Some(producer) => producer,
             none => {
-                let (side, context) = (self.side, context.clone());
-                let call = move || {
-                    let (admin, cluster) = match side {
-                        Side::Source => (&context.source_admin, &context.source),
-                        Side::Target => (&context.target_admin, &context.target),
-                    };
-                    ensure_mm2_topic(admin, HEARTBEATS_TOPIC, TIMEOUT)?;
-                    ControlProducer::new(cluster, &format!("{} heartbeats", context.spec.id.group()), side)
+                let (admin, cluster) = match self.side {
+                    Side::Source => (&context.source_admin, &context.source),
+                    Side::Target => (&context.target_admin, &context.target),
                 };
-                none.insert(blocking(call).await?)
+                ensure_mm2_topic(admin, HEARTBEATS_TOPIC, TIMEOUT)?;
+                let label = format!("{} heartbeats", context.spec.id.group());
+                none.insert(ControlProducer::new(cluster, &label, self.side)?)
             }
         };
         let heartbeat = Heartbeat {

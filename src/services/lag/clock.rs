@@ -1,7 +1,7 @@
 //! How long the oldest record that is not copied has been waiting, from the source's ends alone. Pure.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Where the source of one partition ends, as last heard.
 #[derive(Clone, Copy, Debug)]
@@ -72,21 +72,17 @@ impl LagClock {
         }
     }
 
-    /// Seconds since the oldest record at or behind `position` was first seen to exist; 0 when there is none.
-    ///
-    /// Without fresh knowledge of the end: `None` while nothing is known to wait, and still ageing otherwise.
-    pub fn age(&self, position: i64, now: Instant, fresh: bool) -> Option<f64> {
+    /// When the oldest record at or behind `position` was first seen to exist; `None`: none was.
+    pub fn waiting_since(&self, position: i64) -> Option<Instant> {
         let waiting = self.ends.iter().find(|(end, _)| position < *end);
-        match waiting {
-            Some((_, seen)) => Some(now.saturating_duration_since(*seen).as_secs_f64()),
-            None if fresh && !self.ends.is_empty() => Some(Duration::ZERO.as_secs_f64()),
-            None => None,
-        }
+        waiting.map(|(_, seen)| *seen)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -107,18 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn lag_ages_until_the_record_is_copied_and_is_never_zero_by_ignorance() {
+    fn a_record_waits_since_its_end_was_first_seen() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut clock = LagClock::default();
-        assert_eq!(clock.age(0, at(0), true), None);
+        assert_eq!(clock.waiting_since(0), None);
         clock.observe(10, at(1));
         clock.observe(20, at(5));
-        assert_eq!(clock.age(10, at(9), true), Some(4.0));
-        assert_eq!(clock.age(9, at(9), true), Some(8.0));
-        assert_eq!(clock.age(20, at(9), true), Some(0.0));
-        assert_eq!(clock.age(20, at(9), false), None);
-        assert_eq!(clock.age(15, at(99), false), Some(94.0));
+        assert_eq!(clock.waiting_since(10), Some(at(5)));
+        assert_eq!(clock.waiting_since(9), Some(at(1)));
+        assert_eq!(clock.waiting_since(20), None);
     }
 
     #[test]
@@ -129,7 +123,7 @@ mod tests {
             clock.observe(i as i64 + 1, start + Duration::from_secs(i));
         }
         assert!(clock.ends.len() <= ENDS + 1);
-        let now = start + Duration::from_secs(10_000);
-        assert!(clock.age(5_000, now, true) >= Some(5_000.0));
+        let since = clock.waiting_since(5_000).expect("records wait");
+        assert!(since <= start + Duration::from_secs(5_000));
     }
 }
