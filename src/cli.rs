@@ -1,16 +1,15 @@
 //! The words and exit codes an operator sees. Data goes to stdout, everything else to stderr.
 
-use std::fmt::Display;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Config, Document, Problem, Severity};
+use crate::config::{self, Config, Document};
 use crate::kafka::groups;
 use crate::telemetry::LogFormat;
 use crate::topology::{self, FlowSpec, Topology};
 
+mod answer;
 mod flows;
 mod import;
 mod offsets;
@@ -21,27 +20,9 @@ mod status;
 mod table;
 mod validate;
 
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ExitCode {
-    /// It did what was asked.
-    Done = 0,
-    /// It failed while running.
-    Failed = 1,
-    /// The command line or a file is wrong; no cluster has been contacted.
-    Usage = 2,
-    /// The drain deadline passed. Safe to start again.
-    DrainDeadline = 3,
-    /// A verdict was negative.
-    Negative = 4,
-}
+pub use answer::ExitCode;
 
-impl From<ExitCode> for std::process::ExitCode {
-    fn from(code: ExitCode) -> Self {
-        Self::from(code as u8)
-    }
-}
+use answer::{Outcome, Output, failed, json, print, show, show_problems, usage};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -173,33 +154,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-struct Output {
-    /// How to print the result
-    #[arg(long = "output", value_name = "FORMAT", default_value = "table")]
-    format: OutputFormat,
-}
-
-/// Whether a command changes anything, in the words of `kafka-consumer-groups`.
-#[derive(Debug, Args)]
-struct Execution {
-    /// Show what would change (the default)
-    #[arg(long, conflicts_with = "execute")]
-    dry_run: bool,
-
-    /// Change it
-    #[arg(long)]
-    execute: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Schema {
     /// The config file.
@@ -272,9 +226,6 @@ impl Cli {
     }
 }
 
-/// What a command gives when it was not [`ExitCode::Done`]; the reason has been printed.
-type Outcome<T> = Result<T, ExitCode>;
-
 impl Files {
     /// Both kinds of files, at least one topology.
     fn check(&self) -> Outcome<(Config, Vec<Topology>)> {
@@ -309,48 +260,6 @@ impl Files {
 
 fn flows(topologies: Vec<Topology>) -> Vec<FlowSpec> {
     topologies.into_iter().flat_map(|it| it.flows).collect()
-}
-
-fn show(problem: &Problem) {
-    match problem.severity {
-        Severity::Mistake => eprintln!("error: {problem}"),
-        Severity::Note => eprintln!("note: {problem}"),
-    }
-}
-
-fn show_problems(problems: &[Problem]) -> ExitCode {
-    problems.iter().for_each(show);
-    let mistakes = problems.iter().filter(|it| it.severity == Severity::Mistake);
-    let mistakes = mistakes.count();
-    let noun = if mistakes == 1 { "problem" } else { "problems" };
-    eprintln!("{mistakes} {noun}; no cluster was contacted");
-    ExitCode::Usage
-}
-
-fn usage(message: impl Display) -> ExitCode {
-    eprintln!("error: {message}\nsee causeway --help");
-    ExitCode::Usage
-}
-
-fn failed(message: impl Display) -> ExitCode {
-    eprintln!("error: {message}");
-    ExitCode::Failed
-}
-
-/// Writes data to stdout. A reader that has seen enough (`| head`) is no failure.
-fn print(text: &str) -> Outcome<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(failed(format_args!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A value as indented JSON with a newline at the end.
-fn json(value: &serde_json::Value) -> String {
-    format!("{value:#}\n")
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ mod tests;
 pub(crate) use tests::mistakes;
 
 pub use document::{Document, KeyRow, KeyTable, VALUES, json_schema, key_tables, reference};
-pub(crate) use problem::{At, Problems, closest, suggest};
+pub(crate) use problem::{At, Problems, closest, short, suggest};
 pub use problem::{Problem, Severity};
 use read::{Data, Property, Reader, Section};
 
@@ -295,7 +295,7 @@ fn pass_through(section: &Section, key: &str, problems: &mut Problems) -> Proper
 }
 
 fn check_property(property: &Property, problems: &mut Problems) {
-    let name = read::short(&property.name);
+    let name = short(&property.name);
     let owned = OWNED.iter().find(|(owned, _)| *owned == property.name);
     // librdkafka loads the library as soon as the property is set.
     let plugin = (property.name == "plugin.library.paths").then_some(&("", "it loads foreign code"));

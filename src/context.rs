@@ -1,10 +1,11 @@
 //! What the parts of a flow share: its clients, its limits, and the view of what can be copied.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::error::{Code, Error, Result, Side};
@@ -61,7 +62,7 @@ impl ClusterIds {
     /// # Errors
     /// Another alias leads there too.
     pub fn note(&self, id: &str, alias: &ClusterAlias) -> Result<()> {
-        let mut known = lock(&self.0);
+        let mut known = self.0.lock();
         let first = known.entry(id.to_owned()).or_insert_with(|| alias.clone());
         if first == alias {
             return Ok(());
@@ -159,9 +160,4 @@ impl FlowContext {
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// A panic elsewhere must not keep the rest from saying how it is.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

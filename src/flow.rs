@@ -19,23 +19,23 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, warn};
 
 use crate::context::{ClusterIds, FlowContext};
-use crate::copy::assignment::Assignment;
 use crate::error::{Code, Error, Result};
 use crate::kafka::client::{ClusterConnection, TaskMemory};
 use crate::kafka::groups::GroupProcess;
-use crate::services::config_sync::{self, ConfigSync};
+use crate::services::config_sync::ConfigSync;
 use crate::services::group_sync::GroupSync;
-use crate::services::heartbeats::{self, Heartbeats};
-use crate::services::lag::{Lag, SourceEnds};
-use crate::services::supervision::{Part, Parts, Restarts, keep, panicked};
+use crate::services::heartbeats::Heartbeats;
+use crate::services::lag::Lag;
+use crate::services::supervision::{Part, Restarts, blocking, keep};
 use crate::services::{self, Duty, Told};
 use crate::state::mm2_positions;
 use crate::state::topics::{self, Found};
-use crate::status::{FlowStatus, GroupSyncStatus};
+use crate::status::FlowStatus;
 use crate::topology::FlowSpec;
 
-use status::Stands;
+use channels::{Channels, Stands};
 
+mod channels;
 pub mod membership;
 mod ownership;
 mod status;
@@ -47,30 +47,6 @@ pub struct Flow {
     told: Arc<Channels>,
     drain: CancellationToken,
     runner: JoinHandle<()>,
-}
-
-/// What the parts of a flow tell, each in a channel of its own that it alone writes.
-#[derive(Debug, Default)]
-struct Channels {
-    phase: watch::Sender<Phase>,
-    assignment: Arc<watch::Sender<Assignment>>,
-    config_sync: Arc<watch::Sender<Told<config_sync::Report>>>,
-    groups: Arc<watch::Sender<Told<Option<GroupSyncStatus>>>>,
-    heartbeats: Arc<watch::Sender<Told<heartbeats::Report>>>,
-    ends: Arc<watch::Sender<Told<SourceEnds>>>,
-    parts: Parts,
-}
-
-/// How far a flow has come.
-#[derive(Debug, Default)]
-struct Phase {
-    /// There is one once the clients of both clusters could be made.
-    context: Option<Arc<FlowContext>>,
-    /// Why the flow cannot start.
-    trouble: Option<Error>,
-    /// Known once its own topics are there.
-    tasks_total: Option<u32>,
-    stopped: bool,
 }
 
 impl Flow {
@@ -345,12 +321,4 @@ fn prepare(context: &FlowContext) -> Result<Found> {
         Err(error) => return Err(error),
     }
     topics::prepare(&context.target_admin, target, spec, found)
-}
-
-/// Runs a blocking call of a client away from the runtime's threads.
-async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(result) => result,
-        Err(e) => Err(panicked(e)),
-    }
 }

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 
 use crate::error::{Code, Remedy};
 use crate::topology::FlowId;
@@ -240,7 +241,7 @@ impl Latency {
             .iter()
             .map(|label| format!("{}=\"{}\"", label.key(), label.value()))
             .collect();
-        let mut all = LATENCIES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = LATENCIES.lock();
         all.entry(labels.join(",")).or_default().clone()
     }
 
@@ -254,7 +255,7 @@ impl Latency {
     }
 
     fn render_all() -> String {
-        let all = LATENCIES.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = LATENCIES.lock();
         let Definition { name, help, .. } = REPLICATION_LATENCY;
         let mut text = format!("# HELP {name} {help}\n# TYPE {name} histogram\n");
         for (labels, latency) in &*all {

@@ -615,7 +615,8 @@ fn records_that_no_progress_explains_are_told_before_they_are_copied_again_and_t
     }
     let renamed = daemon(&[("incheon", source), ("busan", target)], text("incheon"));
     renamed.wait_for("status tells it, with the ways to go on", LONG, |status| {
-        let notices = partitions(status).filter_map(|it| it["notice"].as_str());
+        let ours = partitions(status).filter(|it| it["topic"] == topic.as_str());
+        let notices = ours.filter_map(|it| it["notice"].as_str());
         notices.filter(|it| it.contains("change it back")).count() == PARTITIONS as usize
     });
     let log = renamed.log();
@@ -644,9 +645,12 @@ fn records_that_no_progress_explains_are_told_before_they_are_copied_again_and_t
     assert!(plan.json()[0]["unexplained"][&topic].is_null());
     let latest = daemon(&[("gimpo", source), ("busan", target)], text);
     latest.wait_for("it stands at the end", LONG, |status| {
-        let at =
-            |it: &serde_json::Value| it["state"] == "running" && it["next_source_offset"].as_i64() > Some(0);
-        partitions(status).filter(|it| at(it)).count() == PARTITIONS as usize
+        let at = |it: &&serde_json::Value| {
+            it["topic"] == topic.as_str()
+                && it["state"] == "running"
+                && it["next_source_offset"].as_i64() > Some(0)
+        };
+        partitions(status).filter(at).count() == PARTITIONS as usize
     });
     produce(source, &topic, &round("seoul", 2));
     assert_holds(target, &topic, [rounds("seoul", 3), rounds("seoul", 1)].concat());

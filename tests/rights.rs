@@ -148,8 +148,9 @@ impl Guarded {
             oracle::topic_configs(&self.target.bootstrap(), TOPICS[0]).get("retention.ms") == Some(&wanted)
         });
         for topic in ["seoul.checkpoints.internal", "mm2-offset-syncs.seoul.internal"] {
-            let records = oracle::dump(&self.target.bootstrap(), topic, Isolation::ReadCommitted);
-            assert!(!records.is_empty(), "{topic}");
+            wait_until(topic, SOON, || {
+                !oracle::dump(&self.target.bootstrap(), topic, Isolation::ReadCommitted).is_empty()
+            });
         }
     }
 

@@ -1,7 +1,11 @@
 //! Which flow a command means, and what went wrong with it.
 
-use super::{ExitCode, Outcome, failed, usage};
-use crate::error::Error;
+use std::sync::Arc;
+use std::thread;
+
+use super::answer::{ExitCode, Outcome, failed, usage};
+use crate::error::{Code, Error, Result};
+use crate::kafka::groups::GroupProcess;
 use crate::topology::FlowSpec;
 
 /// Says what went wrong with a flow.
@@ -60,4 +64,30 @@ fn names<'a>(flows: impl Iterator<Item = &'a FlowSpec>) -> String {
         .map(|flow| format!("{} {}", flow.id.topology, flow.id))
         .collect();
     names.join(", ")
+}
+
+/// The one flow that is meant by these groups.
+pub fn of_groups<'a>(flows: &'a [FlowSpec], name: Option<&str>, groups: &[String]) -> Outcome<&'a FlowSpec> {
+    let selects = |flow: &FlowSpec| groups.iter().all(|group| flow.groups.matches(group));
+    let noun = if groups.len() == 1 { "group" } else { "groups" };
+    one(flows, name, &format!("{noun} {}", groups.join(", ")), selects)
+}
+
+/// Asks about several flows at once: a cluster that does not answer costs its timeout only once.
+pub fn of_each<T: Send>(
+    flows: &[&FlowSpec],
+    ask: impl Fn(&FlowSpec, &Arc<GroupProcess>) -> Result<T> + Sync,
+) -> Vec<Result<T>> {
+    let process = Arc::new(GroupProcess::new());
+    thread::scope(|scope| {
+        let asked: Vec<_> = flows
+            .iter()
+            .map(|flow| scope.spawn(|| ask(flow, &process)))
+            .collect();
+        let panicked = |_| Err(Error::new(Code::Panicked, "causeway offsets"));
+        asked
+            .into_iter()
+            .map(|asked| asked.join().unwrap_or_else(panicked))
+            .collect()
+    })
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::answer::{ExitCode, Outcome, Output, OutputFormat, failed, print, show_problems, usage};
 use super::table::count;
-use super::{ExitCode, Outcome, Output, OutputFormat, failed, print, show_problems, usage};
 use crate::config::{
     At, Problem, Problems,
     read::{read_bytes, read_text},
@@ -91,7 +91,7 @@ pub fn import(arguments: &Mm2) -> Outcome<()> {
     let written = arguments.output_dir.is_some();
     print(&match arguments.output.format {
         OutputFormat::Table => as_text(&import, &files, written, &left, &arguments.file),
-        OutputFormat::Json => super::json(&as_json(&import, &files, written, &left)),
+        OutputFormat::Json => super::answer::json(&as_json(&import, &files, written, &left)),
     })
 }
 

@@ -3,18 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::thread;
 
 use clap::{ArgGroup, Subcommand};
 use serde_json::Value;
 
 use self::positions::{
-    Look, Place, Row, block, group_runs, look, offset_run, positions, read_maps, selected_groups,
+    Look, Place, Row, block, group_runs, look, offset_run, positions, read_maps, selected_groups, told_rows,
 };
-use super::flows::{named, one, told};
-use super::{ExitCode, Outcome, Output, OutputFormat, failed, print, usage};
+use super::answer::{ExitCode, Outcome, Output, OutputFormat, failed, print, usage, verdict};
+use super::flows::{named, of_each, of_groups, one, told};
 use crate::config::Config;
-use crate::error::{Code, Error, Result, Side};
+use crate::error::{Result, Side};
 use crate::kafka::TopicPartition;
 use crate::kafka::groups::GroupProcess;
 use crate::topology::FlowSpec;
@@ -144,7 +143,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()>
             let (rows, complete) = rows_of(config, flow, &groups)?;
             print(&match output.format {
                 OutputFormat::Table => block(flow, &group_runs(&rows), rows.len()),
-                OutputFormat::Json => super::json(&rows.iter().map(|row| row.json(flow)).collect()),
+                OutputFormat::Json => super::answer::json(&rows.iter().map(|row| row.json(flow)).collect()),
             })?;
             verdict(complete)
         }
@@ -163,7 +162,7 @@ pub fn run(config: &Config, flows: &[FlowSpec], command: Command) -> Outcome<()>
             let place = Place::of(flow, maps.maps(), at, offset);
             print(&match output.format {
                 OutputFormat::Table => block(flow, &offset_run(&place), 1),
-                OutputFormat::Json => super::json(&place.json(flow)),
+                OutputFormat::Json => super::answer::json(&place.json(flow)),
             })
         }
         // The arguments refuse this.
@@ -224,35 +223,6 @@ fn export(config: &Config, flows: &[FlowSpec], flow: Option<&str>, groups: &[Str
     verdict(complete)
 }
 
-fn verdict(complete: bool) -> Outcome<()> {
-    if complete { Ok(()) } else { Err(ExitCode::Failed) }
-}
-
-fn of_groups<'a>(flows: &'a [FlowSpec], name: Option<&str>, groups: &[String]) -> Outcome<&'a FlowSpec> {
-    let selects = |flow: &FlowSpec| groups.iter().all(|group| flow.groups.matches(group));
-    let noun = if groups.len() == 1 { "group" } else { "groups" };
-    one(flows, name, &format!("{noun} {}", groups.join(", ")), selects)
-}
-
-/// Asks about several flows at once: a cluster that does not answer costs its timeout only once.
-fn of_each<T: Send>(
-    flows: &[&FlowSpec],
-    ask: impl Fn(&FlowSpec, &Arc<GroupProcess>) -> Result<T> + Sync,
-) -> Vec<Result<T>> {
-    let process = Arc::new(GroupProcess::new());
-    thread::scope(|scope| {
-        let asked: Vec<_> = flows
-            .iter()
-            .map(|flow| scope.spawn(|| ask(flow, &process)))
-            .collect();
-        let panicked = |_| Err(Error::new(Code::Panicked, "causeway offsets"));
-        asked
-            .into_iter()
-            .map(|asked| asked.join().unwrap_or_else(panicked))
-            .collect()
-    })
-}
-
 fn list(config: &Config, flows: &[&FlowSpec], format: OutputFormat) -> Outcome<()> {
     let looks = of_each(flows, |flow, process| look_at_all(config, flow, process));
     let mut complete = true;
@@ -274,7 +244,7 @@ fn list(config: &Config, flows: &[&FlowSpec], format: OutputFormat) -> Outcome<(
     }
     print(&match format {
         OutputFormat::Table => text,
-        OutputFormat::Json => super::json(&Value::Array(values)),
+        OutputFormat::Json => super::answer::json(&Value::Array(values)),
     })?;
     verdict(complete)
 }
@@ -322,7 +292,7 @@ fn diff(config: &Config, flows: &[&FlowSpec], groups: &[String], format: OutputF
     }
     print(&match format {
         OutputFormat::Table => text,
-        OutputFormat::Json => super::json(&Value::Array(values)),
+        OutputFormat::Json => super::answer::json(&Value::Array(values)),
     })?;
     if complete {
         for group in groups.iter().filter(|group| !found.contains(*group)) {
@@ -368,15 +338,6 @@ fn rows_of(config: &Config, flow: &FlowSpec, groups: &[String]) -> Outcome<(Vec<
         true => Err(ExitCode::Failed),
         false => Ok((rows, complete)),
     }
-}
-
-/// The rows, and whether everything could be asked; says what could not.
-fn told_rows(flow: &FlowSpec, look: Look) -> (Vec<Row>, bool) {
-    let complete = look.errors.is_empty();
-    for error in look.errors {
-        told(flow, error);
-    }
-    (look.rows, complete)
 }
 
 #[cfg(test)]

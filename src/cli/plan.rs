@@ -6,8 +6,8 @@ use std::thread;
 
 use serde_json::json;
 
+use super::answer::{ExitCode, Outcome, OutputFormat, failed, print};
 use super::table::count;
-use super::{ExitCode, Outcome, OutputFormat, failed, print};
 use crate::config::Config;
 use crate::error::{Error, Side};
 use crate::kafka::admin::Admin;
@@ -54,7 +54,7 @@ pub fn plan(config: &Config, flows: &[FlowSpec], format: OutputFormat) -> Outcom
         .collect();
     print(&match format {
         OutputFormat::Table => judged.iter().map(|(flow, look)| block(flow, look)).collect(),
-        OutputFormat::Json => super::json(&as_json(&judged)),
+        OutputFormat::Json => super::answer::json(&as_json(&judged)),
     })?;
     let complete =
         judged.len() == flows.len() && judged.iter().all(|(_, look)| look.pass.plan.errors.is_empty());

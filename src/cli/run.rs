@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{ExitCode, Outcome, failed};
+use super::answer::{ExitCode, Outcome, failed};
 use crate::api;
 use crate::config::Config;
 use crate::metrics;

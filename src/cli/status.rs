@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use super::answer::{Outcome, OutputFormat, failed};
 use super::table::{count, table};
-use super::{Outcome, OutputFormat, failed};
 use crate::status::{
     ConfigSyncStatus, DaemonStatus, FlowStatus, GroupStatus, GroupSyncStatus, HeartbeatStatus, PartStatus,
     PartitionStatus, TaskStatus,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::OutputFormat;
+use super::answer::OutputFormat;
 use super::table::count;
 use crate::topology::Topology;
 
@@ -10,7 +10,7 @@ use crate::topology::Topology;
 pub fn report(topologies: &[Topology], format: OutputFormat) -> String {
     match format {
         OutputFormat::Table => as_text(topologies),
-        OutputFormat::Json => super::json(&as_json(topologies)),
+        OutputFormat::Json => super::answer::json(&as_json(topologies)),
     }
 }
 

@@ -149,3 +149,19 @@ pub fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .min()
         .map(|(_, k)| k)
 }
+
+/// Text from a file, cut and cleaned so that a message stays one line of text.
+pub fn short(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let line = text.trim_end().lines().next().unwrap_or_default();
+    let cut: String = line
+        .chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if cut.chars().count() < text.trim_end().chars().count() {
+        format!("{cut}…")
+    } else {
+        cut
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::problem::{At, Problems, suggest};
+use super::problem::{At, Problems, short, suggest};
 use super::schema::{Key, Kind, Presence};
 use super::value;
 use super::yaml::{Entry, Kind as Yaml, Node};
@@ -679,20 +679,4 @@ pub(crate) fn java_only(text: &str) -> Option<&'static str> {
         rest = &rest[c.len_utf8()..];
     }
     None
-}
-
-/// Text from a file, cut and cleaned so that a message stays one line of text.
-pub fn short(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let line = text.trim_end().lines().next().unwrap_or_default();
-    let cut: String = line
-        .chars()
-        .take(LONGEST)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
-    if cut.chars().count() < text.trim_end().chars().count() {
-        format!("{cut}…")
-    } else {
-        cut
-    }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
+use super::problem::short;
 use super::problem::{At, Problems};
-use super::read::short;
 
 /// Deepest nesting accepted; real files need six.
 const MAX_DEPTH: usize = 32;

@@ -1,15 +1,16 @@
 //! What a task keeps while its sessions come and go: who it is, which partitions wait, and what it says about itself.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::health::{Found, Health};
+use crate::context::FlowContext;
 use crate::context::throttle::Account;
-use crate::context::{FlowContext, lock};
 use crate::error::{Code, Error};
 use crate::kafka::TopicPartition;
 use crate::metrics::TaskMetrics;
@@ -76,7 +77,7 @@ impl Seat {
     }
 
     pub(super) fn set_state(&self, state: &str, error: Option<&Error>) {
-        let mut published = lock(&self.published);
+        let mut published = self.published.lock();
         published.at = Instant::now();
         let status = &mut published.status;
         status.state = state.into();
@@ -94,7 +95,7 @@ impl Seat {
 
     /// What was said last is still so.
     pub(super) fn still_here(&self) {
-        lock(&self.published).at = Instant::now();
+        self.published.lock().at = Instant::now();
     }
 
     /// Keeps a partition out until it may be tried again. `accepts`: what its target topic takes at present.

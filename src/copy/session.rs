@@ -16,7 +16,7 @@ use super::health::{Found, Held};
 use super::seat::Seat;
 use super::task::{Action, Event, Limits, PartitionId, TaskState};
 use crate::context::throttle::Waiting;
-use crate::context::{View, lock, now_ms};
+use crate::context::{View, now_ms};
 use crate::error::{Code, Error, Rank, Remedy, Result};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::{NextOffset, Source, TopicPartition};
@@ -1080,7 +1080,7 @@ impl<'a> Session<'a> {
                 gaps: stored.map_or(vec![], |stored| stored.gaps.lines()),
             });
         }
-        let mut published = lock(&self.task.published);
+        let mut published = self.task.published.lock();
         published.at = now;
         let status = &mut published.status;
         status.waiting_for = match (self.task.account.wait().is_some(), self.state.is_full()) {

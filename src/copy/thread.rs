@@ -1,15 +1,16 @@
 //! The thread of one task: one session after another until it drains or is given up, with back-off between them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::seat::{Published, Seat, task_status};
 use super::session::Session;
-use crate::context::{FlowContext, lock};
+use crate::context::FlowContext;
 use crate::error::{Code, Error, Rank, Remedy, Result, panic_text};
 use crate::status::{STALE, TaskStatus};
 
@@ -81,7 +82,7 @@ impl TaskHandle {
 
     /// What the task last said about itself. One that says nothing any more has failed.
     pub fn status(&self, now: Instant) -> TaskStatus {
-        let published = lock(&self.published);
+        let published = self.published.lock();
         let mut status = published.status.clone();
         let age = now.saturating_duration_since(published.at);
         status.seconds_since_published = Some(age.as_secs_f64());

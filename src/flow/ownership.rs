@@ -9,13 +9,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
-use super::blocking;
 use super::membership::{Membership, Ownership};
 use crate::context::{ADMIN_TIMEOUT, FlowContext};
 use crate::copy::assignment::{Absent, Assignment, Holders};
 use crate::copy::thread::{TaskEnd, TaskHandle};
 use crate::error::{Code, Error, Result};
-use crate::services::supervision::Restarts;
+use crate::services::supervision::{Restarts, blocking};
 use crate::services::{Told, config_sync};
 use crate::state::topics::Found;
 use crate::status::STALE;

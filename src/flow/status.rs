@@ -2,18 +2,11 @@
 
 use std::time::Instant;
 
-use super::Channels;
+use super::channels::{Channels, Stands};
 use crate::error::Error;
 use crate::services::lag;
 use crate::status::{ConfigSyncStatus, FlowStatus, HeartbeatStatus, PartStatus, TaskStatus};
 use crate::topology::{Delivery, FlowSpec};
-
-/// What is known of the flow itself.
-pub(super) struct Stands {
-    pub(super) draining: bool,
-    /// Nobody looks after the parts any more.
-    pub(super) abandoned: bool,
-}
 
 /// Puts the status of a flow together.
 pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant) -> FlowStatus {

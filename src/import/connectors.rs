@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Class, Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, is_security};
+use super::input::{Cluster, Flow, Id, Input, Keys, Sheet, client_key, is_security};
+use super::verdicts::{Class, Form};
 use crate::config::At;
-use crate::config::read::short;
+use crate::config::short;
 use crate::config::yaml::{Entry, Kind as Yaml, Node};
 
 /// Keys under which tools put the configuration itself: Connect, MSK Connect, Terraform.
@@ -278,7 +279,7 @@ fn resource(entries: &[Entry], sheet: &mut Sheet) -> Connector {
                             match field {
                                 "class" => sheet.put(&mut connector.keys, "connector.class", id),
                                 "tasksMax" => sheet.put(&mut connector.keys, "tasks.max", id),
-                                _ => super::strimzi::handling(entry, id, sheet),
+                                _ => handling(entry, id, sheet),
                             }
                         }
                     }
@@ -412,5 +413,21 @@ pub fn cluster_key(cluster: &mut Cluster, key: &str, id: Id, sheet: &mut Sheet) 
             id,
             "MirrorMaker 2 reads addresses and security from here, nothing else",
         );
+    }
+}
+
+/// What the operator does with a connector, of either kind of resource.
+pub fn handling(entry: &Entry, id: Id, sheet: &mut Sheet) {
+    match (entry.key.as_str(), &entry.value.kind) {
+        ("state" | "pause", Yaml::Scalar(word)) if ["running", "false"].contains(&word.as_str()) => {
+            sheet.carried(id, "causeway runs every flow of its files");
+        }
+        ("state" | "pause", Yaml::Scalar(_)) => sheet.decide(
+            id,
+            Class::NoEquivalent,
+            "causeway runs every flow of its files; start it when this connector should run",
+        ),
+        ("autoRestart", _) => sheet.gone(id, "a task of causeway always starts again, with back-off"),
+        _ => sheet.gone(id, "about the operator's handling of the connector"),
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::input::{Cluster, Flow, Id, Input, Keys, Sheet, client_key, is_security};
 use super::properties::Surprise;
-use super::value::variables;
-use super::{Class, Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, is_security};
+use super::template::variables;
+use super::verdicts::{Class, Form};
 use crate::config::At;
-use crate::config::read::short;
+use crate::config::short;
 
 /// Top-level keys that reach the Connect worker of every flow, by their beginnings. (Converters do too, and
 /// the connectors besides.)

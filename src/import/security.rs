@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::input::{Cluster, Id, Keys, Sheet};
 use super::value::{Reference, is_dynamic, literal, reference};
-use super::{Class, Cluster, Holds, Id, Keys, Sheet};
-use crate::config::read::short;
+use super::verdicts::{Class, Holds};
+use crate::config::short;
 
 /// Keys of `security:`, dotted where they are nested, and what to write.
 pub type Lines = Vec<(String, String)>;

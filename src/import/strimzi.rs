@@ -2,11 +2,11 @@
 //!
 //! What each field becomes in MM2's words: `KafkaMirrorMaker2Connectors` of Strimzi's operator.
 
-use super::{
-    Class, Cluster, Flow, Form, Id, Input, Keys, Sheet, client_key, connectors::cluster_key, is_security,
-};
+use super::connectors::{cluster_key, handling};
+use super::input::{Cluster, Flow, Id, Input, Keys, Sheet, client_key, is_security};
+use super::verdicts::{Class, Form};
 use crate::config::At;
-use crate::config::read::short;
+use crate::config::short;
 use crate::config::yaml::{Entry, Kind as Yaml};
 
 const POD: &str = "about the pods of a Connect cluster; run causeway in a Deployment of its own";
@@ -400,21 +400,5 @@ impl Reader<'_> {
             }
         }
         keys
-    }
-}
-
-/// What the operator does with a connector, of either kind of resource.
-pub fn handling(entry: &Entry, id: Id, sheet: &mut Sheet) {
-    match (entry.key.as_str(), &entry.value.kind) {
-        ("state" | "pause", Yaml::Scalar(word)) if ["running", "false"].contains(&word.as_str()) => {
-            sheet.carried(id, "causeway runs every flow of its files");
-        }
-        ("state" | "pause", Yaml::Scalar(_)) => sheet.decide(
-            id,
-            Class::NoEquivalent,
-            "causeway runs every flow of its files; start it when this connector should run",
-        ),
-        ("autoRestart", _) => sheet.gone(id, "a task of causeway always starts again, with back-off"),
-        _ => sheet.gone(id, "about the operator's handling of the connector"),
     }
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Problems;
 use crate::topology::load_from;
 
 fn run(text: &str) -> Result<Import, Vec<Problem>> {
@@ -243,7 +244,7 @@ fn variables_that_nobody_filled_in_are_named_with_their_places() {
         for place in places {
             assert!(all.contains(&format!("{place} not filled in")), "{place}\n{all}");
         }
-        assert_eq!(all.matches(value::UNFILLED).count(), places.len(), "{all}");
+        assert_eq!(all.matches(template::UNFILLED).count(), places.len(), "{all}");
         assert!(!all.contains("no flow") && !all.contains("is missing"), "{all}");
     }
     // Where a variable may stay one, it does; a default of the shell may be a secret.
@@ -1173,7 +1174,7 @@ proptest! {
     #[test]
     fn any_expression_arrives_as_it_was(item in "[^,\\x00-\\x1f]{1,12}") {
         let item = item.trim();
-        prop_assume!(!item.is_empty() && value::variables(item).is_empty() && crate::config::read::pattern(item).is_ok());
+        prop_assume!(!item.is_empty() && template::variables(item).is_empty() && crate::config::read::pattern(item).is_ok());
         let escaped = escaped(item);
         let import = run(&format!("{PAIR}topics={escaped}\n"));
         prop_assert!(import.is_ok(), "{}", shown(&import.unwrap_err()));

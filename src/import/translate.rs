@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::input::{Cluster, Flow, Id, Input, Keys, Sheet, is_security};
 use super::java_pattern::{Branch, branches, overlap, with_flags_of_earlier};
 use super::properties::Surprise;
+use super::security;
 use super::value::is_dynamic;
+use super::verdicts::{Class, Form, Holds, Import, Item};
 use super::write::{self, Settings};
-use super::{Class, Cluster, Flow, Form, Holds, Id, Import, Input, Item, Keys, Sheet, is_security, security};
-use crate::config::read::{java_only, pattern, short};
+use crate::config::read::{java_only, pattern};
 use crate::config::schema::{ALIAS, Kind};
+use crate::config::short;
 use crate::config::value::{servers, show_duration};
 use crate::config::{At, takes_property};
 use crate::kafka::ClusterAlias;

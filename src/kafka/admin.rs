@@ -10,10 +10,10 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -991,20 +991,17 @@ pub(super) struct Context {
 
 impl Context {
     fn trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.trouble
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.trouble.lock().clone()
     }
 
     pub(super) fn clear(&self) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.trouble.lock() = None;
     }
 
     fn report(&self, error: RDKafkaErrorCode, reason: &str) {
         // librdkafka's own log has said the same, and louder.
         tracing::debug!(target: "librdkafka", cluster = %self.cluster, "{reason}");
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = self.trouble.lock();
         // "All brokers are down" follows every other complaint and says less.
         if error != RDKafkaErrorCode::AllBrokersDown || trouble.is_none() {
             *trouble = Some((error, reason.to_owned()));

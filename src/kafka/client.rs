@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -430,7 +430,7 @@ pub(super) fn log_line(level: i32, label: &str, fac: &str, text: &str) {
     let line = format!("{fac}: {text}");
     let repeated = match level {
         ..=6 => {
-            let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lines = LINES.lock();
             lines.get_or_insert_default().admit(&line, Instant::now())
         }
         _ => Some(0),

@@ -1,8 +1,8 @@
 //! A producer of control records: few, small, asked about one by one.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -49,7 +49,7 @@ impl ProducerContext for Answers {
                 Err((message.topic().to_owned(), why))
             }
         };
-        let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = self.new.lock();
         new.push((*number, answer));
     }
 }
@@ -110,12 +110,7 @@ impl ControlProducer {
     /// What has been answered since the last call, in the order of the answers. Never blocks.
     pub fn answers(&self) -> Vec<Answer> {
         self.producer.poll(Duration::ZERO);
-        let mut new = self
-            .producer
-            .context()
-            .new
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut new = self.producer.context().new.lock();
         let told = |(topic, why): (String, RDKafkaErrorCode)| {
             let error = self.error(&topic, why);
             (topic, error)

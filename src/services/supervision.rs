@@ -232,6 +232,17 @@ pub async fn keep<F>(
     health.send_modify(|it| it.ended = true);
 }
 
+/// Runs a blocking call of a client away from the runtime's threads.
+///
+/// # Errors
+/// What the call says, or that it panicked.
+pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => result,
+        Err(e) => Err(panicked(e)),
+    }
+}
+
 /// What a task of the runtime said when it panicked.
 pub fn panicked(error: JoinError) -> Error {
     let text = match error.try_into_panic() {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::config::read::{Data, Section, Value, anchored, short};
+use crate::config::read::{Data, Section, Value, anchored};
+use crate::config::short;
 use crate::config::{At, Config, Problem, Problems, ReadText, Severity, schema, suggest};
 use crate::names::replication_policy::MAX_TOPIC_LENGTH;
 use proof::{Filters, Names};

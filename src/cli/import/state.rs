@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::super::flows::{one, told};
-use super::super::table::{count, table};
-use super::super::{Execution, Outcome, Output, OutputFormat, failed, json, print};
+use crate::cli::answer::{Execution, Outcome, Output, OutputFormat, failed, json, print};
+use crate::cli::flows::{one, told};
+use crate::cli::table::{count, table};
 use crate::config::Config;
 use crate::context::now_ms;
 use crate::error::{Code, Error};

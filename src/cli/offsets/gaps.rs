@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
-use super::super::flows::{named, one, told};
-use super::super::table::{count, table};
-use super::super::{Outcome, Output, OutputFormat, failed, json as as_text, print};
 use super::positions::CLIENT_ID;
 use super::selection::Selection;
-use super::{of_each, verdict};
+use crate::cli::answer::verdict;
+use crate::cli::answer::{Outcome, Output, OutputFormat, failed, json as as_text, print};
+use crate::cli::flows::of_each;
+use crate::cli::flows::{named, one, told};
+use crate::cli::table::{count, table};
 use crate::config::Config;
 use crate::context::now_ms;
 use crate::error::{Code, Error, Result};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::cli::flows::told;
 use crate::cli::table::{count, table};
 use crate::config::Config;
 use crate::error::{Code, Error, Result, Side};
@@ -436,6 +437,15 @@ pub fn offset_run(place: &Place) -> String {
         header,
         &[[partition, position, remote, target, how, place.run_cell()]],
     )
+}
+
+/// The rows, and whether everything could be asked; says what could not.
+pub fn told_rows(flow: &FlowSpec, look: Look) -> (Vec<Row>, bool) {
+    let complete = look.errors.is_empty();
+    for error in look.errors {
+        told(flow, error);
+    }
+    (look.rows, complete)
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use clap::{ArgGroup, Args};
 use jiff::{Span, SpanRelativeTo, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Value, json};
 
-use super::super::flows::{one, told};
-use super::super::table::{count, table};
-use super::super::{Execution, ExitCode, Outcome, Output, OutputFormat, failed, json, print, usage};
 use super::positions::{CLIENT_ID, PATIENCE};
 use super::selection::Selection;
+use crate::cli::answer::{Execution, ExitCode, Outcome, Output, OutputFormat, failed, json, print, usage};
+use crate::cli::flows::{one, told};
+use crate::cli::table::{count, table};
 use crate::config::Config;
 use crate::context::now_ms;
 use crate::error::Error;

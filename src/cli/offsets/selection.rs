@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use super::super::{Outcome, usage};
+use crate::cli::answer::{Outcome, usage};
 use crate::kafka::TopicPartition;
 use crate::topology::FlowSpec;
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::super::flows::told;
-use super::super::table::{count, table};
-use super::super::{Execution, Outcome, Output, OutputFormat, failed, json, print};
+use super::positions::told_rows;
 use super::positions::{CLIENT_ID, Now, Row, look, selected_groups};
-use super::{of_groups, told_rows, verdict};
+use crate::cli::answer::verdict;
+use crate::cli::answer::{Execution, Outcome, Output, OutputFormat, failed, json, print};
+use crate::cli::flows::of_groups;
+use crate::cli::flows::told;
+use crate::cli::table::{count, table};
 use crate::config::Config;
 use crate::context::now_ms;
 use crate::error::{Error, Side};

@@ -16,7 +16,7 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 use sys::rd_kafka_resp_err_t as Err_t;
 
-use super::{Commit, Deleted, Positions, Read, Written};
+use super::wire::{Commit, Deleted, Positions, Read, Written};
 use crate::error::{Code, Error, Result, Side};
 use crate::kafka::admin::{
     Admin, ErrorText, GRACE, Owned, SLICE, c_string, describe, items, milliseconds, slice, text,
