@@ -1,6 +1,6 @@
 //! The rules of the source tree that the compiler does not know. Each failure says what to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,9 @@ use causeway::cli::reference::Page;
 use causeway::error::Code;
 use causeway::metrics;
 use clap::ValueEnum;
+use quote::ToTokens;
+use syn::visit::{self, Visit};
+use syn::{Item, ItemUse, UseTree, Visibility};
 
 /// Modules, lowest layer first. A module names modules of lower layers only.
 const LAYERS: &[&[&str]] = &[
@@ -66,89 +69,211 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
 }
 
-/// The text without its comment lines.
-fn code(text: &str) -> String {
-    text.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
+/// `src/copy/task.rs` is the module `copy::task`.
+fn module(path: &str) -> String {
+    let inside = path
+        .strip_prefix("src/")
+        .and_then(|it| it.strip_suffix(".rs"))
+        .expect("a source file");
+    inside.replace('/', "::")
 }
 
-/// `src/copy/task.rs` belongs to `copy`.
-fn module(path: &str) -> &str {
-    let inside = path.strip_prefix("src/").expect("a source file");
-    inside.split(['/', '.']).next().expect("split gives one part")
+/// The room of a module: `copy` of `copy::task`.
+fn room(module: &str) -> &str {
+    module.split("::").next().expect("split gives one part")
 }
 
-/// The top-level modules named as `crate::name` or inside `crate::{…}`.
-fn named(code: &str) -> BTreeSet<&str> {
-    let mut names = BTreeSet::new();
-    for (start, found) in code.match_indices("crate::") {
-        let rest = &code[start + found.len()..];
-        match rest.strip_prefix('{') {
-            None => names.extend(first_word(rest)),
-            Some(group) => {
-                let mut depth = 0;
-                let mut expects_name = true;
-                for (at, c) in group.char_indices() {
-                    match c {
-                        '}' if depth == 0 => break,
-                        '{' => depth += 1,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => expects_name = true,
-                        c if expects_name && c.is_alphabetic() => {
-                            names.extend(first_word(&group[at..]));
-                            expects_name = false;
-                        }
-                        _ => {}
-                    }
-                }
-            }
+/// The paths that the program part of a file names, as they are written.
+#[derive(Default)]
+struct Named {
+    used: BTreeSet<Vec<String>>,
+    /// Named only to be handed on: `pub use`, `pub(crate) use`.
+    handed_on: BTreeSet<Vec<String>>,
+}
+
+impl Named {
+    fn of(text: &str) -> Self {
+        let mut named = Self::default();
+        named.visit_file(&syn::parse_file(text).expect("the compiler takes it"));
+        named
+    }
+
+    fn tree(tree: &UseTree, before: &[String], into: &mut BTreeSet<Vec<String>>) {
+        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+        match tree {
+            UseTree::Path(it) => Self::tree(&it.tree, &with(&it.ident), into),
+            UseTree::Name(it) => _ = into.insert(with(&it.ident)),
+            UseTree::Rename(it) => _ = into.insert(with(&it.ident)),
+            UseTree::Glob(_) => _ = into.insert(before.to_vec()),
+            UseTree::Group(it) => it.items.iter().for_each(|item| Self::tree(item, before, into)),
         }
     }
-    names
 }
 
-fn first_word(text: &str) -> Option<&str> {
-    let end = text
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(text.len());
-    (0 < end).then(|| &text[..end])
+impl<'a> Visit<'a> for Named {
+    fn visit_item(&mut self, item: &'a Item) {
+        let attributes = match item {
+            Item::Mod(it) => &it.attrs,
+            Item::Fn(it) => &it.attrs,
+            Item::Use(it) => &it.attrs,
+            _ => return visit::visit_item(self, item),
+        };
+        let of_tests = |it: &syn::Attribute| it.meta.to_token_stream().to_string() == "cfg (test)";
+        if !attributes.iter().any(of_tests) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'a ItemUse) {
+        let into = match item.vis {
+            Visibility::Inherited => &mut self.used,
+            _ => &mut self.handed_on,
+        };
+        Self::tree(&item.tree, &[], into);
+    }
+
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        let names = path.segments.iter().map(|it| it.ident.to_string());
+        self.used.insert(names.collect());
+        visit::visit_path(self, path);
+    }
+
+    fn visit_visibility(&mut self, _: &'a Visibility) {}
 }
 
-fn layer(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|layer| layer.contains(&module))
+/// The module that a path in `own` leads to.
+fn resolve(own: &str, path: &[String], modules: &BTreeSet<String>) -> Option<String> {
+    let mut at: Vec<&str> = own.split("::").collect();
+    let mut rest = path.iter().map(String::as_str).peekable();
+    match *rest.peek()? {
+        "crate" => {
+            at.clear();
+            rest.next();
+        }
+        "self" => _ = rest.next(),
+        "super" => {}
+        // A child, or a crate.
+        child if modules.contains(&format!("{own}::{child}")) => {}
+        _ => return None,
+    }
+    while rest.next_if_eq(&"super").is_some() {
+        at.pop();
+    }
+    at.extend(rest);
+    while !at.is_empty() && !modules.contains(&at.join("::")) {
+        at.pop();
+    }
+    let found = at.join("::");
+    (!found.is_empty() && found != own).then_some(found)
+}
+
+/// Of other modules, what each uses and what it hands on besides.
+type Uses = BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>;
+
+fn uses() -> Uses {
+    let sources: Vec<_> = sources()
+        .into_iter()
+        .map(|(path, text)| (module(&path), text))
+        .filter(|(module, _)| !["lib", "main"].contains(&module.as_str()))
+        .filter(|(module, _)| !module.ends_with("::tests") && !module.ends_with("::simulation"))
+        .collect();
+    let modules: BTreeSet<String> = sources.iter().map(|(module, _)| module.clone()).collect();
+    let uses = sources.iter().map(|(own, text)| {
+        let named = Named::of(text);
+        let resolved = |paths: &BTreeSet<Vec<String>>| {
+            paths
+                .iter()
+                .filter_map(|path| resolve(own, path, &modules))
+                .collect()
+        };
+        (own.clone(), (resolved(&named.used), resolved(&named.handed_on)))
+    });
+    uses.collect()
+}
+
+fn layer(room: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&room))
 }
 
 #[test]
 fn the_scanner_finds_the_modules_a_file_names() {
-    let text =
-        "use crate::kafka::{client, admin};\nuse crate::{error::Code, flow::{task, x}, api};\ncrate::cli";
-    let expected = BTreeSet::from(["api", "cli", "error", "flow", "kafka"]);
-    assert_eq!(named(text), expected);
+    let modules = ["a", "a::b", "a::b::c", "a::d", "e", "f", "f::g"]
+        .map(str::to_owned)
+        .into();
+    let found = |text: &str| -> Vec<String> {
+        let named = Named::of(text).used;
+        let found: BTreeSet<_> = named
+            .iter()
+            .filter_map(|path| resolve("a::b", path, &modules))
+            .collect();
+        found.into_iter().collect()
+    };
+    assert_eq!(
+        found("use crate::{e::X, f::{self, g::Y}}; use std::fmt;"),
+        ["e", "f", "f::g"]
+    );
+    assert_eq!(found("use super::{d, Z}; use c::W;"), ["a", "a::b::c", "a::d"]);
+    assert_eq!(
+        found("fn f(x: &crate::e::X) -> c::W { super::d::g(x) }"),
+        ["a::b::c", "a::d", "e"]
+    );
+    assert!(found("pub use c::W; pub(super) struct S; #[cfg(test)] mod tests { use crate::e; }").is_empty());
 }
 
 #[test]
-fn a_module_names_only_lower_layers() {
+fn a_file_names_only_lower_layers() {
     let mut wrong = Vec::new();
-    for (path, text) in sources() {
-        let module = module(&path);
-        if ["lib", "main"].contains(&module) {
-            continue;
-        }
-        let Some(own) = layer(module) else {
-            wrong.push(format!("{path}: `{module}` has no place in LAYERS; give it one"));
+    for (own, (used, handed_on)) in uses() {
+        let Some(at) = layer(room(&own)) else {
+            wrong.push(format!("`{own}` has no place in LAYERS; give it one"));
             continue;
         };
-        for name in named(&code(&text)) {
-            if name != module && layer(name).is_none_or(|it| own <= it) {
+        for name in used.union(&handed_on) {
+            if room(name) != room(&own) && layer(room(name)).is_none_or(|it| at <= it) {
                 wrong.push(format!(
-                    "{path}: `{module}` must not name `{name}`; move what it needs to a lower layer"
+                    "`{own}` must not name `{name}`; move what it needs to a lower layer"
                 ));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_files_name_each_other_in_a_circle() {
+    let uses = uses();
+    // The way back to where the trail began, if there is one. What leads nowhere does so from wherever it is reached.
+    fn closes(uses: &Uses, trail: &mut Vec<String>, seen: &mut BTreeSet<String>) -> bool {
+        let Some(at) = trail.last().cloned() else {
+            return false;
+        };
+        for next in &uses[&at].0 {
+            if *next == trail[0] {
+                return true;
+            }
+            if seen.insert(next.clone()) {
+                trail.push(next.clone());
+                if closes(uses, trail, seen) {
+                    return true;
+                }
+                trail.pop();
+            }
+        }
+        false
+    }
+    let circles: BTreeSet<String> = uses
+        .keys()
+        .filter_map(|own| {
+            let mut trail = vec![own.clone()];
+            closes(&uses, &mut trail, &mut BTreeSet::new()).then(|| format!("{} → {own}", trail.join(" → ")))
+        })
+        .collect();
+    let all: Vec<_> = circles.into_iter().collect();
+    assert!(
+        all.is_empty(),
+        "give what both need a file of its own:\n{}",
+        all.join("\n")
+    );
 }
 
 #[test]
