@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, Document};
 use crate::kafka::groups;
@@ -215,7 +215,7 @@ impl Cli {
                     .load()
                     .and_then(|(config, flows)| import::state::import(&config, &flows, &arguments)),
             },
-            Command::Reference { page: Some(page), .. } => print(&page.markdown()),
+            Command::Reference { page: Some(page), .. } => print(&page.markdown(&Self::command())),
             Command::Reference { page: None, schema } => print(&match schema {
                 None => config::reference(),
                 Some(Schema::Config) => json(&config::json_schema(Document::Config)),

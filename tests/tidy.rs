@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use causeway::cli::Cli;
 use causeway::cli::reference::Page;
 use causeway::error::Code;
 use causeway::metrics;
-use clap::ValueEnum;
+use clap::{CommandFactory, ValueEnum};
 use quote::ToTokens;
 use syn::visit::{self, Visit};
 use syn::{Item, ItemUse, UseTree, Visibility};
@@ -313,7 +314,7 @@ fn the_pages_of_the_reference_say_what_the_code_says() {
     for page in Page::value_variants() {
         let path = format!("docs/reference/{}.md", page.name());
         assert!(
-            read(&path) == page.markdown(),
+            read(&path) == page.markdown(&Cli::command()),
             "{path} is not what the code says; run: cargo run -- reference {} > {path}",
             page.name()
         );

@@ -2,9 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use clap::{CommandFactory, ValueEnum};
+use clap::ValueEnum;
 
-use super::Cli;
 use crate::config::{Document, KeyRow, VALUES, key_tables};
 use crate::error::{Code, Remedy};
 use crate::metrics;
@@ -33,8 +32,8 @@ impl Page {
         }
     }
 
-    /// The page, in Markdown.
-    pub fn markdown(self) -> String {
+    /// The page, in Markdown. `cli`: the command line that it tells of.
+    pub fn markdown(self, cli: &clap::Command) -> String {
         let mut text = format!(
             "<!-- Written by `causeway reference {}`: change what the code says, then `make reference`. -->\n\n",
             self.name()
@@ -43,7 +42,7 @@ impl Page {
             Page::Configuration => configuration(&mut text),
             Page::Metrics => metrics(&mut text),
             Page::Errors => errors(&mut text),
-            Page::Commands => commands(&mut text),
+            Page::Commands => commands(&mut text, cli),
         };
         written.expect("writing to a string cannot fail");
         text
@@ -201,14 +200,14 @@ fn words(remedy: Remedy) -> (&'static str, &'static str) {
     }
 }
 
-fn commands(text: &mut String) -> fmt::Result {
+fn commands(text: &mut String, cli: &clap::Command) -> fmt::Result {
     writeln!(text, "# Commands\n")?;
     writeln!(
         text,
         "What `--help` says. The options of `causeway` itself may be given before or after any command."
     )?;
     // What a variable holds where the page is written is nobody's business.
-    let cli = Cli::command().mut_args(|it| it.hide_env_values(true));
+    let cli = cli.clone().mut_args(|it| it.hide_env_values(true));
     command(text, &cli, "causeway")
 }
 
@@ -234,7 +233,10 @@ fn command(text: &mut String, it: &clap::Command, path: &str) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn a_page_is_called_on_the_command_line_as_its_file() {
@@ -246,7 +248,7 @@ mod tests {
 
     #[test]
     fn every_table_of_keys_is_written_once_and_linked() {
-        let page = Page::Configuration.markdown();
+        let page = Page::Configuration.markdown(&clap::Command::new("causeway"));
         let headings: Vec<_> = page
             .lines()
             .filter_map(|line| line.strip_prefix("### "))
@@ -269,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_commands_are_the_same_wherever_they_are_written() {
-        let page = Page::Commands.markdown();
+        let page = Page::Commands.markdown(&Cli::command());
         assert!(page.contains("[env: CAUSEWAY_CONFIG]"), "{page}");
         assert!(page.contains("\nUsage: causeway offsets reset "), "{page}");
         assert!(!page.contains("group-process"));
