@@ -9,6 +9,9 @@ setup:
 check: setup
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --version 0.20.2 --locked --debug
+	cargo deny check bans licenses sources
 
 test: setup
 	cargo test
