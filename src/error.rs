@@ -476,6 +476,11 @@ impl Error {
         }
     }
 
+    /// The error, and what the operator can do: a reason as `status` shows it.
+    pub fn with_advice(&self) -> String {
+        format!("{self}; {}", self.code.page().advice)
+    }
+
     /// The same about a topic on the target that is causeway's or MM2's own: a right to it that is missing stops what it
     /// is for, and no partition.
     #[must_use]

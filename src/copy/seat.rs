@@ -28,7 +28,7 @@ pub fn task_status(task: u32, state: &str, why: Option<&Error>) -> TaskStatus {
     TaskStatus {
         task,
         state: state.into(),
-        reason: why.map(|error| format!("{error}; {}", error.code.page().advice)),
+        reason: why.map(Error::with_advice),
         seconds_since_published: None,
         waiting_for: None,
         in_flight_bytes: 0,
@@ -81,7 +81,7 @@ impl Seat {
         published.at = Instant::now();
         let status = &mut published.status;
         status.state = state.into();
-        status.reason = error.map(|e| format!("{e}; {}", e.code.page().advice));
+        status.reason = error.map(Error::with_advice);
         status.waiting_for = None;
         status.in_flight_bytes = 0;
         if !matches!(state, "running" | "draining") {

@@ -1057,7 +1057,7 @@ impl<'a> Session<'a> {
                 .into(),
                 reason: match (held, trouble) {
                     (Some(held), _) => Some(reason(held, now)),
-                    (None, Some(error)) => Some(format!("{error}; {}", error.code.page().advice)),
+                    (None, Some(error)) => Some(error.with_advice()),
                     (None, None) => None,
                 },
                 next_source_offset: match id {

@@ -30,7 +30,7 @@ pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant
         (report, trouble) => Some(ConfigSyncStatus {
             seconds_since_last_pass: report.and_then(|it| it.read).map(|at| seconds(at, now)),
             errors: match (trouble, report) {
-                (Some(error), _) => vec![advised(error)],
+                (Some(error), _) => vec![error.with_advice()],
                 (None, report) => report.map_or(vec![], |it| it.status.errors.clone()),
             },
             ..report.map(|it| it.status.clone()).unwrap_or_default()
@@ -147,10 +147,6 @@ pub(super) struct Facts<'a> {
     pub(super) group_error: Option<&'a str>,
 }
 
-fn advised(error: &Error) -> String {
-    format!("{error}; {}", error.code.page().advice)
-}
-
 /// The state of a flow as in [`crate::status::FlowStatus::state`], and why it is not `running`.
 pub(super) fn state(facts: &Facts<'_>) -> (&'static str, Option<String>) {
     let Facts { parts, tasks, .. } = facts;
@@ -166,7 +162,7 @@ pub(super) fn state(facts: &Facts<'_>) -> (&'static str, Option<String>) {
     }
     if let Some(error) = facts.trouble {
         let state = if facts.connected { "starting" } else { "failed" };
-        return (state, Some(advised(error)));
+        return (state, Some(error.with_advice()));
     }
     let why = |reason: &Option<String>| reason.clone().unwrap_or_default();
     if let Some(part) = parts.iter().find(|part| part.state == "failed") {
@@ -197,7 +193,7 @@ pub(super) fn state(facts: &Facts<'_>) -> (&'static str, Option<String>) {
         return ("starting", facts.sync_error.map(str::to_owned));
     }
     if let Some(error) = facts.sync_trouble {
-        return ("degraded", Some(advised(error)));
+        return ("degraded", Some(error.with_advice()));
     }
     let partitions = tasks.iter().flat_map(|task| &task.partitions);
     // One that starts has just been seen, or goes with its topic: no illness.

@@ -94,10 +94,6 @@ impl Duty for GroupSync {
     }
 }
 
-fn with_advice(error: &Error) -> String {
-    format!("{error}; {}", error.code.page().advice)
-}
-
 /// What an operator does about a group that has moved.
 const UNTIL: &str = "its positions there are its own until `causeway offsets sync` is given for it";
 
@@ -225,11 +221,11 @@ impl Translator {
         self.failed.clear();
         let started = Instant::now();
         if let Err(error) = self.try_pass(context, view, tasks) {
-            self.errors.push(with_advice(&error));
+            self.errors.push(error.with_advice());
         }
         let failed = self.errors.len() + self.failed.len();
         if let Some((group, error)) = self.failed.first() {
-            let (count, error) = (self.failed.len(), with_advice(error));
+            let (count, error) = (self.failed.len(), error.with_advice());
             self.errors.push(format!(
                 "group positions: {count} not written, first {group}: {error}"
             ));
@@ -261,7 +257,7 @@ impl Translator {
                 | Code::TargetUnreachable
                 | Code::TargetAuthentication => Err(error),
                 _ => {
-                    self.errors.push(format!("{part}: {}", with_advice(&error)));
+                    self.errors.push(format!("{part}: {}", error.with_advice()));
                     Ok(())
                 }
             },
@@ -272,7 +268,7 @@ impl Translator {
     fn fail(&mut self, group: &str, state: &'static str, error: Error) {
         let known = self.groups.entry(group.to_owned()).or_default();
         known.state = state;
-        known.reason = Some(with_advice(&error));
+        known.reason = Some(error.with_advice());
         self.failed.push((group.to_owned(), error));
     }
 
@@ -308,7 +304,7 @@ impl Translator {
     /// The groups of the source and their positions.
     fn ask_source(&mut self, context: &FlowContext, committed: &mut Read) -> Result<()> {
         let (listed, partial) = context.source_admin.list_groups(ADMIN_TIMEOUT)?;
-        self.errors.extend(partial.iter().map(with_advice));
+        self.errors.extend(partial.iter().map(Error::with_advice));
         let wanted: Vec<String> = listed
             .into_iter()
             .filter(|it| it.state != GroupState::Dead && context.spec.groups.matches(&it.group))
@@ -463,7 +459,7 @@ impl Translator {
                     Some(error) => {
                         self.errors.push(format!(
                             "delete_groups: {group} is gone from the source: {}",
-                            with_advice(&error)
+                            error.with_advice()
                         ));
                         continue;
                     }
@@ -540,7 +536,7 @@ impl Translator {
             true => context.target_admin.list_groups(ADMIN_TIMEOUT)?,
             false => (vec![], vec![]),
         };
-        self.errors.extend(partial.iter().map(with_advice));
+        self.errors.extend(partial.iter().map(Error::with_advice));
         let states: BTreeMap<String, GroupState> =
             states.into_iter().map(|it| (it.group, it.state)).collect();
         let remote = |tp: &TopicPartition| {
@@ -685,7 +681,7 @@ impl Translator {
             Err(error) => {
                 for group in wanted.keys() {
                     let known = self.groups.entry(group.clone()).or_default();
-                    (known.state, known.reason) = ("failed", Some(with_advice(&error)));
+                    (known.state, known.reason) = ("failed", Some(error.with_advice()));
                 }
                 return Err(error);
             }

@@ -210,9 +210,7 @@ impl Carrier {
         HeartbeatStatus {
             age_seconds: self.arrivals.age(now_ms()),
             lost: self.arrivals.lost_before,
-            errors: trouble
-                .map(|error| format!("{error}; {}", error.code.page().advice))
-                .collect(),
+            errors: trouble.map(Error::with_advice).collect(),
         }
     }
 }

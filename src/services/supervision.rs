@@ -125,10 +125,7 @@ impl PartHealth {
     fn status(&self, part: Part, now: Instant) -> PartStatus {
         let busy = self.busy.map(|since| now.saturating_duration_since(since));
         let hangs = busy.filter(|busy| part.patience() < *busy);
-        let said = self
-            .trouble
-            .as_ref()
-            .map(|error| format!("{error}; {}", error.code.page().advice));
+        let said = self.trouble.as_ref().map(Error::with_advice);
         PartStatus {
             part: part.name().into(),
             state: match self.away || hangs.is_some() {

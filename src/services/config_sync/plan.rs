@@ -364,5 +364,5 @@ impl Plan {
 
 /// One line for one topic: what was seen, and what the operator can do.
 pub(super) fn error_line(what: impl fmt::Display, error: &Error) -> String {
-    format!("{what}: {error}; {}", error.code.page().advice)
+    format!("{what}: {}", error.with_advice())
 }
