@@ -39,6 +39,7 @@ mod channels;
 pub mod membership;
 mod ownership;
 mod status;
+mod tasks;
 
 /// A flow that runs until it is drained.
 #[derive(Debug)]
@@ -173,7 +174,7 @@ impl Runner {
             let replaced = || config_sync.subscribe();
             keep(Part::Ownership, parts, &context.metrics, &self.drain, || {
                 let (context, assignment, drain) = (context.clone(), assignment.clone(), self.drain.clone());
-                ownership::run(
+                tasks::run(
                     context,
                     assignment,
                     replaced(),
@@ -184,7 +185,7 @@ impl Runner {
             })
             .await;
             // While its owner waits to be started again, a task runs on.
-            ownership::end_tasks(assignment).await;
+            tasks::end_tasks(assignment).await;
             drained.cancel();
         };
         let services = async {

@@ -52,7 +52,7 @@ impl FlowLead {
 }
 
 /// A task that is ours and has no thread at the moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absent {
     /// Why it has none.
     pub why: Error,

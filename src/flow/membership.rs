@@ -25,7 +25,7 @@ use crate::kafka::client::LogContext;
 
 /// What the group decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ownership {
+pub enum Change {
     /// These tasks are ours, besides those we own already. Sent once per join, even when empty.
     Gained(BTreeSet<u32>),
     /// These tasks go to somebody else once they are released.
@@ -49,7 +49,7 @@ impl Membership {
         config: &ClientConfig,
         topic: &str,
         label: &str,
-        notify: impl Fn(Ownership) + Send + 'static,
+        notify: impl Fn(Change) + Send + 'static,
     ) -> Outcome<Self> {
         let closing = Arc::new(AtomicBool::new(false));
         let (released, releases) = mpsc::channel();
@@ -127,7 +127,7 @@ struct Member {
 }
 
 impl Member {
-    fn run(mut self, notify: impl Fn(Ownership)) {
+    fn run(mut self, notify: impl Fn(Change)) {
         while !self.closing.load(Ordering::SeqCst) {
             // Partitions are paused, so nothing but events and errors comes.
             if let Some(Err(e)) = self.consumer.poll(Duration::from_millis(50)) {
@@ -143,11 +143,11 @@ impl Member {
                         }
                         info!(?tasks, "tasks owned");
                         self.owned.extend(&tasks);
-                        notify(Ownership::Gained(tasks));
+                        notify(Change::Gained(tasks));
                     }
                     Note::Revoke(tasks) => {
                         info!(?tasks, "tasks revoked");
-                        notify(Ownership::Revoked(tasks));
+                        notify(Change::Revoked(tasks));
                     }
                 }
             }
@@ -166,9 +166,9 @@ impl Member {
 
     /// A member that was shut out (fenced by a request of its own that a stalled broker answered late, for
     /// one) stays so for good: what it owned is given up, then a new one takes its place.
-    fn rejoin(&mut self, notify: &impl Fn(Ownership)) {
+    fn rejoin(&mut self, notify: &impl Fn(Change)) {
         if !self.owned.is_empty() {
-            notify(Ownership::Revoked(self.owned.clone()));
+            notify(Change::Revoked(self.owned.clone()));
         }
         let mut next = None;
         while next.is_none() && !self.closing.load(Ordering::SeqCst) {

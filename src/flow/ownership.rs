@@ -1,321 +1,203 @@
-//! Which tasks run here: one loop between the group, which gives tasks out, and their threads.
+//! Which tasks run here: what the group gives and takes, and how tasks end, go in; what is to be done comes out. Pure.
+//!
+//! ```text
+//!            Gained ──▶ Start ──▶ runs ──Ended──▶ absent, for a while ──▶ Start
+//!  group ──▶                       │
+//!            Revoked ──▶ Drain ────┴──Ended──▶ Release ──▶ the group gives it to another daemon
+//! ```
+//! A task is handed back only once it has ended. That two daemons run one all the same, for a moment, happens (an early
+//! start, a session that has expired) and is safe: each fences whoever had it before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use crate::copy::assignment::Absent;
+use crate::error::Error;
+use crate::services::supervision::Restarts;
 
-use super::membership::{Membership, Ownership};
-use crate::context::{ADMIN_TIMEOUT, FlowContext};
-use crate::copy::assignment::{Absent, Assignment, Holders};
-use crate::copy::thread::{TaskEnd, TaskHandle};
-use crate::error::{Code, Error, Result};
-use crate::services::supervision::{Restarts, blocking};
-use crate::services::{Told, config_sync};
-use crate::state::topics::Found;
-use crate::status::STALE;
-
-/// How often the group is asked who has the tasks while we have none, …
-const ASK: Duration = Duration::from_secs(1);
-/// … and once that is known.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Pause after a task of ours was fenced although the group says that it is ours.
 const FENCED: Duration = Duration::from_secs(1);
 
-/// Runs the tasks that the group gives us, until drained. Tasks that run already go on.
-///
-/// # Errors
-/// The membership ended, or gives tasks to nobody.
-pub(super) async fn run(
-    context: Arc<FlowContext>,
-    assignment: Arc<watch::Sender<Assignment>>,
-    config_sync: watch::Receiver<Told<config_sync::Report>>,
-    drain: CancellationToken,
-    instance: String,
-    own: Found,
-) -> Result<()> {
-    assignment.send_modify(|it| it.joined = false);
-    let id = &context.spec.id;
-    let label = format!("{} {id} {instance}", id.topology);
-    let owned = match alone(&context, &label).await {
-        Ok(true) => (0..own.tasks).collect(),
-        Ok(false) => BTreeSet::new(),
-        Err(error) => {
-            debug!(%error, "whether the group has other members is not known");
-            BTreeSet::new()
-        }
-    };
-    let (events, ownership) = mpsc::unbounded_channel();
-    // A seat belongs to one progress topic: the group gives a static member that comes back what its seat had, for ever
-    // nothing if that was assigned before the topic was there.
-    let seat = format!("{instance}.{}", own.progress_id);
-    let config = context.target.member(&label, &id.group(), &seat);
-    let membership = Membership::join(&config, &id.progress_topic(), &label, move |event| {
-        // The receiver is gone only while everything ends.
-        let _ = events.send(event);
-    })?;
-    let mut owner = Owner {
-        context,
-        assignment,
-        config_sync,
-        drain,
-        label,
-        tasks: own.tasks,
-        owned,
-        joined: false,
-        releasing: BTreeSet::new(),
-        restarts: BTreeMap::new(),
-        asking: None,
-        ask_at: None,
-        idle_since: None,
-    };
-    let end = owner.run(ownership, &membership).await;
-    // Leaving closes a consumer, which may wait for the target.
-    let left = tokio::task::spawn_blocking(move || drop(membership));
-    if tokio::time::timeout(Duration::from_secs(2), left).await.is_err() {
-        debug!("the group will notice by its session timeout that we left");
-    }
-    end
+/// What has happened.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// These tasks are ours, besides those that are already. Told once per join, even when empty.
+    Gained(BTreeSet<u32>),
+    /// These tasks go to somebody else once they are released.
+    Revoked(BTreeSet<u32>),
+    /// A task that was to start has ended, or could not start.
+    Ended(u32, End),
+    /// Whether what the tasks would copy, or where to, is not what the flow started with.
+    Replaced(bool),
+    /// The flow ends.
+    Drain,
+    /// Time has passed.
+    Tick,
 }
 
-/// Whether the group has no members but our own former life. An early start is safe then because tasks fence each
-/// other. It saves the broker's initial rebalance delay, which applies to a group without members, and after a crash
-/// of ours the time that joining takes: a seat that bears our own name is our former life's.
-async fn alone(context: &Arc<FlowContext>, label: &str) -> Result<bool> {
-    let (context, own) = (context.clone(), label.to_owned());
-    blocking(move || {
-        let members = context
-            .target_admin
-            .group_members(&context.spec.id.group(), ADMIN_TIMEOUT)?;
-        Ok(members.iter().all(|member| *member == own))
-    })
-    .await
+/// How a task has ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// As it was asked to.
+    Drained,
+    /// Somebody else has fenced it.
+    GivenUp(Error),
+    /// It panicked, or got no thread.
+    Failed(Error),
 }
 
-/// Asks every task to finish what it has begun, and waits for all of them.
-pub(super) async fn end_tasks(assignment: &watch::Sender<Assignment>) {
-    let tasks: Vec<TaskHandle> = assignment.borrow().tasks.values().cloned().collect();
-    tasks.iter().for_each(TaskHandle::drain);
-    for task in tasks {
-        task.ended().await;
-    }
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Start the task.
+    Start(u32),
+    /// Ask it to finish what it has taken, and to end.
+    Drain(u32),
+    /// Hand these back to the group.
+    Release(BTreeSet<u32>),
+    /// Nothing runs any more, and nothing will: leave the group.
+    Leave,
 }
 
-struct Owner {
-    context: Arc<FlowContext>,
-    assignment: Arc<watch::Sender<Assignment>>,
-    config_sync: watch::Receiver<Told<config_sync::Report>>,
-    drain: CancellationToken,
-    label: String,
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Ownership {
     /// Of the flow, however many partitions its progress topic may have got.
     tasks: u32,
     owned: BTreeSet<u32>,
+    /// The group has told what is ours.
     joined: bool,
+    /// The tasks that have not ended, and whether each was asked to.
+    running: BTreeMap<u32, bool>,
     releasing: BTreeSet<u32>,
+    absent: BTreeMap<u32, Absent>,
     restarts: BTreeMap<u32, Restarts>,
-    /// The question who else has the tasks, under way.
-    asking: Option<JoinHandle<Result<Vec<String>>>>,
-    ask_at: Option<Instant>,
-    /// Since when we have had no task without knowing that somebody else has them.
-    idle_since: Option<Instant>,
+    replaced: bool,
+    draining: bool,
 }
 
-impl Owner {
-    async fn run(
-        &mut self,
-        mut ownership: mpsc::UnboundedReceiver<Ownership>,
-        membership: &Membership,
-    ) -> Result<()> {
-        let mut tick = tokio::time::interval(Duration::from_millis(20));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                event = ownership.recv() => match event {
-                    Some(event) => self.hear(event),
-                    None => return Err(Error::new(Code::Panicked, "the thread of the group's membership has ended")),
-                },
-                _ = tick.tick() => {}
-            }
-            let draining = self.drain.is_cancelled();
-            let now = Instant::now();
-            self.drain_and_start(draining, now);
-            self.hear_ended(now);
-            self.release(membership);
-            if draining && self.assignment.borrow().tasks.is_empty() {
-                return Ok(());
-            }
-            self.look_who_has_them(now).await?;
+impl Ownership {
+    /// Of a flow of so many tasks, of which `early` may start before the group tells, and `running` do already.
+    pub(super) fn new(tasks: u32, early: BTreeSet<u32>, running: impl IntoIterator<Item = u32>) -> Self {
+        Self {
+            tasks,
+            owned: early,
+            joined: false,
+            running: running.into_iter().map(|task| (task, false)).collect(),
+            releasing: BTreeSet::new(),
+            absent: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+            replaced: false,
+            draining: false,
         }
     }
 
-    fn hear(&mut self, event: Ownership) {
+    /// The group has told what is ours.
+    pub(super) fn joined(&self) -> bool {
+        self.joined
+    }
+
+    /// Tasks that are ours and do not run at the moment.
+    pub(super) fn absent(&self) -> &BTreeMap<u32, Absent> {
+        &self.absent
+    }
+
+    /// The group has told, and gave us nothing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.joined && self.owned.is_empty() && self.running.is_empty()
+    }
+
+    /// When the next [`Event::Tick`] is due.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        match self.rests() {
+            true => None,
+            false => self.absent.values().map(|it| it.until).min(),
+        }
+    }
+
+    /// No task may run.
+    fn rests(&self) -> bool {
+        self.draining || self.replaced
+    }
+
+    /// Takes in what has happened now.
+    pub(super) fn on(&mut self, now: Instant, event: Event) -> Vec<Action> {
         match event {
-            Ownership::Gained(tasks) => {
+            Event::Gained(tasks) => {
                 if !self.joined {
+                    // What was started early and is not ours drains.
                     self.owned.clear();
                 }
                 self.joined = true;
-                self.assignment.send_modify(|it| it.joined = true);
-                let tasks = tasks.into_iter().filter(|task| *task < self.tasks);
-                self.owned.extend(tasks);
+                self.owned
+                    .extend(tasks.into_iter().filter(|task| *task < self.tasks));
             }
-            Ownership::Revoked(tasks) => {
+            Event::Revoked(tasks) => {
                 self.owned.retain(|task| !tasks.contains(task));
                 self.releasing.extend(tasks);
             }
+            Event::Ended(task, end) => self.ended(now, task, end),
+            Event::Replaced(replaced) => self.replaced = replaced,
+            Event::Drain => self.draining = true,
+            Event::Tick => {}
         }
+        self.act(now)
     }
 
-    fn drain_and_start(&mut self, draining: bool, now: Instant) {
-        let is_replaced = |told: &Told<config_sync::Report>| {
-            told.report
-                .as_ref()
-                .is_some_and(|(report, _)| report.replaced.is_some())
-        };
-        let draining = draining || is_replaced(&self.config_sync.borrow());
-        let owned = &self.owned;
-        self.assignment.send_if_modified(|it| {
-            let before = it.absent.len();
-            it.absent.retain(|task, _| owned.contains(task));
-            it.absent.len() != before
-        });
-        let due: Vec<u32> = {
-            let now_assigned = self.assignment.borrow();
-            for (task, handle) in &now_assigned.tasks {
-                if draining || !owned.contains(task) {
-                    handle.drain();
-                }
+    fn ended(&mut self, now: Instant, task: u32, end: End) {
+        self.running.remove(&task);
+        let (why, pause) = match end {
+            End::Drained => return,
+            // After the join the group says that the task is ours, and starting again fences whoever is mistaken.
+            End::GivenUp(why) if self.joined => (why, FENCED),
+            // Before it the other owner is as good as we are.
+            End::GivenUp(_) => {
+                self.owned.remove(&task);
+                return;
             }
-            let waits = |task: &u32| now_assigned.absent.get(task).is_some_and(|it| now < it.until);
-            let is_due = |task: &&u32| !waits(task) && !now_assigned.tasks.contains_key(*task);
-            owned.iter().filter(is_due).copied().collect()
+            End::Failed(why) => (why, self.restarts.entry(task).or_default().fail(now)),
         };
-        if draining {
-            return;
-        }
-        for task in due {
-            let restarts = self.restarts.entry(task).or_default();
-            restarts.start(now);
-            match TaskHandle::start(self.context.clone(), task, &self.drain) {
-                Ok(handle) => self.assignment.send_modify(|it| {
-                    it.absent.remove(&task);
-                    it.tasks.insert(task, handle);
-                }),
-                Err(why) => {
-                    let pause = restarts.fail(now);
-                    error!(task, error = %why, advice = why.code.page().advice, retry_in = ?pause, "a task cannot start");
-                    self.context.metrics.part_failed("task");
-                    let until = now + pause;
-                    self.assignment
-                        .send_modify(|it| _ = it.absent.insert(task, Absent { why, until }));
-                }
+        let until = now + pause;
+        self.absent.insert(task, Absent { why, until });
+    }
+
+    fn act(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = vec![];
+        let rests = self.rests();
+        self.absent.retain(|task, _| self.owned.contains(task));
+        for (task, asked) in &mut self.running {
+            if !*asked && (rests || !self.owned.contains(task)) {
+                *asked = true;
+                actions.push(Action::Drain(*task));
             }
         }
-    }
-
-    fn hear_ended(&mut self, now: Instant) {
-        let ended: Vec<(u32, Result<TaskEnd>)> = {
-            let assigned = self.assignment.borrow();
-            let ends = assigned.tasks.iter();
-            ends.filter_map(|(task, handle)| Some((*task, handle.end()?.clone())))
-                .collect()
-        };
-        for (task, end) in ended {
-            let absent = match end {
-                Ok(TaskEnd::Drained) => None,
-                // Before the join is complete the other owner is as good as we are; after it, the group
-                // says that the task is ours, and starting again fences whoever is mistaken.
-                Ok(TaskEnd::GivenUp(why)) if self.assignment.borrow().joined => Some((why, FENCED)),
-                Ok(TaskEnd::GivenUp(_)) => {
-                    self.owned.remove(&task);
-                    None
-                }
-                Err(why) => {
-                    let pause = self.restarts.entry(task).or_default().fail(now);
-                    error!(task, error = %why, retry_in = ?pause, "a task panicked");
-                    self.context.metrics.part_failed("task");
-                    Some((why, pause))
-                }
-            };
-            self.assignment.send_modify(|it| {
-                it.tasks.remove(&task);
-                if let Some((why, pause)) = absent {
-                    it.panicked |= why.code == Code::Panicked;
-                    let until = now + pause;
-                    it.absent.insert(task, Absent { why, until });
-                }
-            });
+        for task in self.owned.iter().filter(|_| !rests) {
+            let waits = self.absent.get(task).is_some_and(|absent| now < absent.until);
+            if waits || self.running.contains_key(task) {
+                continue;
+            }
+            self.absent.remove(task);
+            self.restarts.entry(*task).or_default().start(now);
+            self.running.insert(*task, false);
+            actions.push(Action::Start(*task));
         }
-    }
-
-    /// Hands back to the group what has ended.
-    fn release(&mut self, membership: &Membership) {
-        let free: BTreeSet<u32> = {
-            let assigned = self.assignment.borrow();
-            let ended = self
-                .releasing
-                .iter()
-                .filter(|task| !assigned.tasks.contains_key(task));
-            ended.copied().collect()
-        };
+        let running = &self.running;
+        let free: BTreeSet<u32> = self
+            .releasing
+            .iter()
+            .copied()
+            .filter(|task| !running.contains_key(task))
+            .collect();
         if !free.is_empty() {
             self.releasing.retain(|task| !free.contains(task));
-            membership.release(free);
+            actions.push(Action::Release(free));
         }
-    }
-
-    /// While we have no task, somebody else must: a group that gives its tasks to nobody is joined again.
-    async fn look_who_has_them(&mut self, now: Instant) -> Result<()> {
-        if !self.joined || !self.owned.is_empty() || !self.assignment.borrow().tasks.is_empty() {
-            (self.idle_since, self.ask_at) = (None, None);
-            return Ok(());
+        if self.draining && self.running.is_empty() {
+            actions.push(Action::Leave);
         }
-        let since = *self.idle_since.get_or_insert(now);
-        match &mut self.asking {
-            Some(asking) if asking.is_finished() => {
-                let answer = asking.await;
-                self.asking = None;
-                match answer {
-                    Ok(Ok(names)) if !names.is_empty() => {
-                        self.idle_since = Some(now);
-                        self.ask_at = Some(now + ASK_AGAIN);
-                        let heard = Some(now);
-                        self.assignment
-                            .send_modify(|it| it.holders = Holders { names, heard });
-                    }
-                    // While a group hands its tasks out anew, its members hold none.
-                    Ok(Ok(_)) if STALE <= now.saturating_duration_since(since) => {
-                        let group = self.context.spec.id.group();
-                        let what = format!("no member of group {group} holds a task");
-                        return Err(Error::new(Code::TasksUnassigned, what));
-                    }
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => debug!(%error, "who has the tasks is not known"),
-                    Err(error) => debug!(%error, "who has the tasks is not known"),
-                }
-            }
-            Some(_) => {}
-            None if self.ask_at.is_none_or(|at| at <= now) => {
-                self.ask_at = Some(now + ASK);
-                let (context, own) = (self.context.clone(), self.label.clone());
-                self.asking = Some(tokio::spawn(blocking(move || {
-                    let id = &context.spec.id;
-                    let (group, tasks) = (id.group(), id.progress_topic());
-                    let members = context
-                        .target_admin
-                        .group_holdings(&group, &tasks, ADMIN_TIMEOUT)?;
-                    let others = members
-                        .into_iter()
-                        .filter(|(member, held)| *member != own && 0 < *held);
-                    Ok(others.map(|(member, _)| member).collect())
-                })));
-            }
-            None => {}
-        }
-        Ok(())
+        actions
     }
 }
+
+#[cfg(test)]
+mod simulation;
