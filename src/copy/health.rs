@@ -21,6 +21,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Longest pause where asking the clusters is enough to know.
 const LONGEST_ASKING: Duration = Duration::from_secs(5);
 
+/// What a cluster cannot serve for so short a time, in an election or just after the topic was made, is no illness.
+const BRIEF: Duration = Duration::from_secs(5);
+
 /// How it was found out that a partition cannot be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -46,6 +49,15 @@ pub struct Held {
     found: Found,
     /// What the target topic took when it failed.
     accepts: String,
+    told: bool,
+}
+
+impl Held {
+    /// The cluster could not serve it when it was asked, and has not been asked for long: that may pass by itself.
+    pub fn is_brief(&self, now: Instant) -> bool {
+        let unavailable = [Code::SourceUnavailable, Code::TargetUnavailable].contains(&self.error.code);
+        self.found == Found::Asked && unavailable && now.saturating_duration_since(self.since) < BRIEF
+    }
 }
 
 /// The partitions of one task that wait. What is not listed is healthy.
@@ -77,7 +89,7 @@ impl Health {
             Remedy::HaltPartition => None,
             _ => Some(now + pause(attempts, longest)),
         };
-        let held = Held {
+        let mut held = Held {
             offset: offset.or(before.filter(|_| same).and_then(|held| held.offset)),
             since: before.map_or(now, |held| held.since),
             error,
@@ -85,9 +97,12 @@ impl Health {
             next_try,
             found,
             accepts: accepts.to_owned(),
+            told: before.is_some_and(|held| same && held.told),
         };
+        let news = !held.told && !held.is_brief(now);
+        held.told |= news;
         self.held.insert(tp.clone(), held);
-        !same
+        news
     }
 
     /// Why and since when a partition waits.
@@ -178,6 +193,38 @@ mod tests {
     fn hold(health: &mut Health, code: Code, found: Found, now: Instant) -> bool {
         let tp = TopicPartition::new("t", 0);
         health.hold(&tp, Error::new(code, "x"), Some(7), found, "max=1", now)
+    }
+
+    #[test]
+    fn what_a_cluster_cannot_serve_for_a_moment_is_told_only_when_it_lasts() {
+        let (start, tp) = (Instant::now(), TopicPartition::new("t", 0));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut health = Health::default();
+        for second in [0, 1, 3] {
+            assert!(!hold(
+                &mut health,
+                Code::TargetUnavailable,
+                Found::Asked,
+                at(second)
+            ));
+            assert!(health.held(&tp).is_some_and(|held| held.is_brief(at(second))));
+        }
+        assert!(!health.held(&tp).is_some_and(|held| held.is_brief(at(6))));
+        assert!(
+            hold(&mut health, Code::TargetUnavailable, Found::Asked, at(6)),
+            "it lasts"
+        );
+        assert!(
+            !hold(&mut health, Code::TargetUnavailable, Found::Asked, at(11)),
+            "it was told"
+        );
+        // What is found by trying, and what does not pass, is told at once.
+        for (code, found) in [
+            (Code::TargetUnavailable, Found::Tried),
+            (Code::TargetNotAuthorized, Found::Asked),
+        ] {
+            assert!(hold(&mut Health::default(), code, found, at(0)), "{code:?}");
+        }
     }
 
     #[test]

@@ -1047,7 +1047,9 @@ impl<'a> Session<'a> {
                 topic: tp.topic.to_string(),
                 partition: tp.partition,
                 state: match (held, id) {
-                    (Some(held), _) if held.error.code == Code::SourceTopicMissing => "starting",
+                    (Some(held), _) if held.error.code == Code::SourceTopicMissing || held.is_brief(now) => {
+                        "starting"
+                    }
                     (Some(held), _) if held.error.code.page().remedy == Remedy::HaltPartition => "halted",
                     (Some(_), _) => "paused",
                     (None, _) if trouble.is_some() => "paused",
