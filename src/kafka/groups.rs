@@ -66,7 +66,7 @@ impl Groups {
     }
 
     /// Writes positions. A group that has members on the cluster is refused with
-    /// [`Code::TargetGroupActive`]; a group that does not exist is created.
+    /// [`TargetGroupActive`](crate::error::Code::TargetGroupActive); a group that does not exist is created.
     ///
     /// # Errors
     /// The outer error is about the process, or about a cluster that answered for no group; part of the positions
@@ -79,7 +79,7 @@ impl Groups {
     }
 
     /// Deletes groups with all their positions. One that has members is refused with
-    /// [`Code::TargetGroupActive`]; one that does not exist counts as deleted.
+    /// [`TargetGroupActive`](crate::error::Code::TargetGroupActive); one that does not exist counts as deleted.
     ///
     /// # Errors
     /// The outer error is about the process, or about a cluster that answered for no group.
