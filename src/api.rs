@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::status::DaemonStatus;
+use crate::status::{DaemonStatus, FlowState};
 use crate::supervisor::StatusFn;
 
 /// How often recorded samples are folded while nobody scrapes.
@@ -135,7 +135,7 @@ fn not_ready(status: &DaemonStatus) -> Vec<String> {
     let flows = status
         .flows
         .iter()
-        .filter(|flow| !matches!(flow.state.as_str(), "running" | "standby"))
+        .filter(|flow| !matches!(flow.state, FlowState::Running | FlowState::Standby))
         .map(|flow| {
             let reason = flow.reason.as_deref().unwrap_or("no reason given");
             format!("{} {} is {}: {reason}", flow.topology, flow.flow, flow.state)
@@ -149,12 +149,12 @@ mod tests {
     use crate::status::FlowStatus;
     use std::sync::Arc;
 
-    fn status(states: &[(&str, Option<&str>)], draining: bool) -> DaemonStatus {
-        let flow = |(state, reason): &(&str, Option<&str>)| FlowStatus {
+    fn status(states: &[(FlowState, Option<&str>)], draining: bool) -> DaemonStatus {
+        let flow = |(state, reason): &(FlowState, Option<&str>)| FlowStatus {
             topology: "korea-dr".into(),
             flow: "seoul->busan".into(),
             delivery: "exactly_once".into(),
-            state: (*state).into(),
+            state: *state,
             reason: reason.map(str::to_owned),
             tasks_total: Some(4),
             lag_records: None,
@@ -201,14 +201,22 @@ mod tests {
 
     #[tokio::test]
     async fn ready_says_yes_while_every_flow_runs_or_stands_by() {
-        let server = server(status(&[("running", None), ("standby", None)], false)).await;
+        let server = server(status(
+            &[(FlowState::Running, None), (FlowState::Standby, None)],
+            false,
+        ))
+        .await;
         assert_eq!(get(server.address(), "/ready").await, (200, "ready\n".into()));
         server.stop().await;
     }
 
     #[tokio::test]
     async fn ready_says_no_with_the_reason_of_each_flow_while_live_says_yes() {
-        let server = server(status(&[("degraded", Some("T101 target_unreachable"))], true)).await;
+        let server = server(status(
+            &[(FlowState::Degraded, Some("T101 target_unreachable"))],
+            true,
+        ))
+        .await;
         let expected = "draining\nkorea-dr seoul->busan is degraded: T101 target_unreachable\n";
         assert_eq!(get(server.address(), "/ready").await, (503, expected.into()));
         assert_eq!(get(server.address(), "/live").await.0, 200);
@@ -217,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn status_is_the_snapshot_and_unknown_lag_is_null() {
-        let server = server(status(&[("running", None)], false)).await;
+        let server = server(status(&[(FlowState::Running, None)], false)).await;
         let (code, body) = get(server.address(), "/status").await;
         assert_eq!(code, 200);
         assert!(body.contains(r#""lag_records":null"#), "{body}");

@@ -14,7 +14,10 @@ use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
+use strum::VariantArray;
+
 use crate::error::{Code, Remedy};
+use crate::status::PartitionState;
 use crate::topology::FlowId;
 
 /// What kind of series a metric is.
@@ -125,9 +128,6 @@ definitions! {
     HEARTBEATS_LOST: Counter, "causeway_heartbeats_lost_total", "heartbeats", [],
         "Heartbeats written to the source that have not arrived although later ones have.";
 }
-
-/// The states of `causeway_partitions`, as in [`crate::status::PartitionStatus::state`].
-pub const PARTITION_STATES: [&str; 4] = ["starting", "running", "paused", "halted"];
 
 /// The parts of `causeway_part_failures_total`, as in [`crate::status::PartStatus::part`], and the tasks.
 pub const PARTS: [&str; 6] = [
@@ -445,7 +445,8 @@ impl Drop for PartitionMetrics {
 #[derive(Clone, Debug)]
 pub struct FlowMetrics {
     labels: Vec<Label>,
-    partitions: [Gauge; PARTITION_STATES.len()],
+    /// By [`PartitionState`].
+    partitions: Vec<Gauge>,
     gaps: Counter,
     gap_records: Counter,
 }
@@ -455,8 +456,10 @@ impl FlowMetrics {
     pub fn new(flow: &FlowId) -> Self {
         let labels = flow_labels(flow);
         let it = Self {
-            partitions: PARTITION_STATES
-                .map(|state| unknown(PARTITIONS, with(&labels, [("state", state.to_owned())]))),
+            partitions: PartitionState::VARIANTS
+                .iter()
+                .map(|state| unknown(PARTITIONS, with(&labels, [("state", state.to_string())])))
+                .collect(),
             gaps: zero(GAPS, labels.clone()),
             gap_records: zero(GAP_RECORDS, labels.clone()),
             labels,
@@ -467,13 +470,9 @@ impl FlowMetrics {
         it
     }
 
-    /// So many partitions are in this state, one of [`PARTITION_STATES`]; any other word is ignored.
-    pub fn partitions(&self, state: &str, count: usize) {
-        for (known, gauge) in PARTITION_STATES.iter().zip(&self.partitions) {
-            if *known == state {
-                gauge.set(count as f64);
-            }
-        }
+    /// So many partitions are in this state.
+    pub fn partitions(&self, state: PartitionState, count: usize) {
+        self.partitions[state as usize].set(count as f64);
     }
 
     /// A part, one of [`PARTS`], ended although nobody had asked it to. Rare, so it may look its series up.
@@ -765,7 +764,7 @@ mod tests {
             let (task, topic, _partition, flow, ..) = every_recorder();
             topic.records_replicated(5, 700);
             task.restart(Code::TargetUnreachable);
-            flow.partitions("halted", 2);
+            flow.partitions(PartitionState::Halted, 2);
             flow.gap(40);
         });
         let base = r#"topology="korea-dr",flow="seoul->busan""#;

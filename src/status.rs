@@ -5,9 +5,80 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, VariantArray};
 
 /// What has not been said again for so long may not be true any more.
 pub const STALE: Duration = Duration::from_secs(30);
+
+/// What a flow is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum FlowState {
+    /// It is on its way to run: the reason says what it waits for.
+    #[default]
+    Starting,
+    /// All that is selected is being copied.
+    Running,
+    /// Another daemon has the tasks.
+    Standby,
+    /// A part of it is not being done.
+    Degraded,
+    /// It finishes what is in flight.
+    Draining,
+    /// Everything has ended after a drain.
+    Stopped,
+    /// A task or a part of it is dead, or cannot be made.
+    Failed,
+}
+
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum TaskState {
+    /// It is on its way to copy.
+    #[default]
+    Starting,
+    /// It copies.
+    Running,
+    /// It waits before it starts again.
+    BackingOff,
+    /// It is dead, or says nothing any more.
+    Failed,
+    /// It finishes what is in flight.
+    Draining,
+    /// It has ended.
+    Stopped,
+}
+
+/// What a partition is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, VariantArray)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum PartitionState {
+    /// It is on its way to be copied.
+    #[default]
+    Starting,
+    /// It is being copied.
+    Running,
+    /// It waits, and is tried again by itself.
+    Paused,
+    /// It waits until an operator decides.
+    Halted,
+}
+
+/// What a part of a flow that is no task is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum PartState {
+    /// It is there, at work or waiting for its turn.
+    #[default]
+    Running,
+    /// It waits to be started again, or does not come back from what it does.
+    Failed,
+}
 
 /// The whole daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,7 +105,7 @@ pub struct FlowStatus {
     /// `exactly_once` or `at_least_once`.
     pub delivery: String,
     /// One of `starting`, `standby`, `running`, `degraded`, `failed`, `draining`, `stopped`.
-    pub state: String,
+    pub state: FlowState,
     /// Why the state is not `running`.
     pub reason: Option<String>,
     /// Tasks of the flow in all daemons.
@@ -69,7 +140,7 @@ pub struct PartStatus {
     /// `ownership`, `config_sync`, `groups`, `heartbeats` or `watch`.
     pub part: String,
     /// `running`; `failed` while it waits to be started again, or does not come back from what it does.
-    pub state: String,
+    pub state: PartState,
     /// Why it has failed, with code and advice; of one that runs, why it failed the last time.
     pub reason: Option<String>,
     /// How long it has been at what it does at this moment; absent while it waits for its next turn.
@@ -147,7 +218,7 @@ pub struct TaskStatus {
     /// Slot number, from 0.
     pub task: u32,
     /// One of `starting`, `running`, `backing_off`, `failed`, `draining`, `stopped`.
-    pub state: String,
+    pub state: TaskState,
     /// Why it is not running, with code and advice.
     pub reason: Option<String>,
     /// Age of what is said here; a task that is well says it again twice a second. Absent where no thread runs.
@@ -169,7 +240,7 @@ pub struct PartitionStatus {
     /// Partition number.
     pub partition: i32,
     /// One of `starting`, `running`, `paused`, `halted`.
-    pub state: String,
+    pub state: PartitionState,
     /// Why it is not running, with code and advice.
     pub reason: Option<String>,
     /// Next source offset to copy, as committed on the target.

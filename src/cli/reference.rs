@@ -3,10 +3,12 @@
 use std::fmt::{self, Write};
 
 use clap::ValueEnum;
+use strum::VariantArray;
 
 use crate::config::{Document, KeyRow, VALUES, key_tables};
 use crate::error::{Code, Remedy};
 use crate::metrics;
+use crate::status::PartitionState;
 
 /// A page of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -115,7 +117,11 @@ fn metrics(text: &mut String) -> fmt::Result {
         "`/metrics` on `api.listen` serves these in Prometheus' text format. All carry the labels `topology` and \
          `flow`. Counters start at 0 with the process. A gauge that is not known is `NaN`, never 0.\n\n\
          `state` is one of {}. `part` is one of {}. `code` is an [error code](errors.md).\n",
-        metrics::PARTITION_STATES.join(", "),
+        PartitionState::VARIANTS
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
         metrics::PARTS.join(", "),
     )?;
     writeln!(

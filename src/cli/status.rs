@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::answer::{Outcome, OutputFormat, failed};
 use super::table::{count, table};
 use crate::status::{
-    ConfigSyncStatus, DaemonStatus, FlowStatus, GroupStatus, GroupSyncStatus, HeartbeatStatus, PartStatus,
-    PartitionStatus, TaskStatus,
+    ConfigSyncStatus, DaemonStatus, FlowStatus, GroupStatus, GroupSyncStatus, HeartbeatStatus, PartState,
+    PartStatus, PartitionState, PartitionStatus, TaskStatus,
 };
 
 /// A transaction that is open for longer deserves a look, in seconds.
@@ -115,7 +115,7 @@ fn flow_block(flow: &FlowStatus, all: bool) -> String {
     for it in flow
         .parts
         .iter()
-        .filter(|it| it.state != "running" || 0 < it.failures)
+        .filter(|it| it.state != PartState::Running || 0 < it.failures)
     {
         line(&it.part, &part(it));
     }
@@ -183,12 +183,12 @@ fn groups(sync: &GroupSyncStatus) -> String {
 /// What runs beside the tasks, where it is not well or was not.
 fn part(part: &PartStatus) -> String {
     let reason = part.reason.as_deref().unwrap_or("no reason given");
-    match part.state.as_str() {
-        "running" => {
+    match part.state {
+        PartState::Running => {
             let times = count(part.failures as usize, "time");
             format!("running, has failed {times}; the last time: {reason}")
         }
-        state => format!("{state}: {reason}"),
+        PartState::Failed => format!("{}: {reason}", part.state),
     }
 }
 
@@ -209,7 +209,7 @@ fn tasks(tasks: &[TaskStatus]) -> String {
         .map(|task| {
             [
                 task.task.to_string(),
-                task.state.clone(),
+                task.state.to_string(),
                 task.seconds_since_published
                     .map_or("unknown".into(), |since| format!("{} ago", age(since))),
                 size(task.in_flight_bytes),
@@ -233,9 +233,9 @@ fn tasks(tasks: &[TaskStatus]) -> String {
 
 /// `3 running, 1 paused`
 fn states(partitions: &[PartitionStatus]) -> String {
-    let mut by_state = BTreeMap::<&str, usize>::new();
+    let mut by_state = BTreeMap::<String, usize>::new();
     for partition in partitions {
-        *by_state.entry(&partition.state).or_default() += 1;
+        *by_state.entry(partition.state.to_string()).or_default() += 1;
     }
     let parts: Vec<_> = by_state.iter().map(|(state, n)| format!("{n} {state}")).collect();
     match parts.is_empty() {
@@ -247,7 +247,7 @@ fn states(partitions: &[PartitionStatus]) -> String {
 fn partitions(flow: &FlowStatus, all: bool) -> String {
     let shown = flow.tasks.iter().flat_map(|task| &task.partitions).filter(|it| {
         let long_open = it.open_transaction_seconds.is_some_and(|open| LONG_OPEN <= open);
-        all || it.state != "running" || it.notice.is_some() || !it.gaps.is_empty() || long_open
+        all || it.state != PartitionState::Running || it.notice.is_some() || !it.gaps.is_empty() || long_open
     });
     let offset = |offset: Option<i64>| offset.map_or("unknown".into(), |offset| offset.to_string());
     let rows: Vec<_> = shown
@@ -267,7 +267,7 @@ fn partitions(flow: &FlowStatus, all: bool) -> String {
                 .collect();
             [
                 format!("{}-{}", it.topic, it.partition),
-                it.state.clone(),
+                it.state.to_string(),
                 lag(it.lag_records, it.lag_seconds),
                 offset(it.next_source_offset),
                 offset(it.source_end_offset),
@@ -342,12 +342,13 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::{FlowState, TaskState};
 
-    fn partition(number: i32, state: &str, lag: Option<u64>) -> PartitionStatus {
+    fn partition(number: i32, state: PartitionState, lag: Option<u64>) -> PartitionStatus {
         PartitionStatus {
             topic: "orders".into(),
             partition: number,
-            state: state.into(),
+            state,
             reason: None,
             next_source_offset: Some(10),
             next_target_offset: None,
@@ -364,9 +365,9 @@ mod tests {
     }
 
     fn daemon() -> DaemonStatus {
-        let mut halted = partition(1, "halted", None);
+        let mut halted = partition(1, PartitionState::Halted, None);
         halted.reason = Some("S301 source_out_of_range".into());
-        let mut with_gap = partition(2, "running", Some(0));
+        let mut with_gap = partition(2, PartitionState::Running, Some(0));
         with_gap.gaps = vec!["[5, 9) out_of_range".into()];
         DaemonStatus {
             instance: "host-1".into(),
@@ -377,7 +378,7 @@ mod tests {
                 topology: "korea-dr".into(),
                 flow: "seoul->busan".into(),
                 delivery: "exactly_once".into(),
-                state: "degraded".into(),
+                state: FlowState::Degraded,
                 reason: Some("1 partition is halted".into()),
                 tasks_total: Some(4),
                 lag_records: None,
@@ -412,19 +413,19 @@ mod tests {
                 }),
                 parts: vec![PartStatus {
                     part: "watch".into(),
-                    state: "running".into(),
+                    state: PartState::Running,
                     reason: Some("L901 panicked: index out of bounds".into()),
                     seconds_busy: None,
                     failures: 2,
                 }],
                 tasks: vec![TaskStatus {
                     task: 2,
-                    state: "running".into(),
+                    state: TaskState::Running,
                     reason: None,
                     seconds_since_published: Some(0.4),
                     waiting_for: Some("throttled".into()),
                     in_flight_bytes: 12 * 1024,
-                    partitions: vec![partition(0, "running", Some(3)), halted, with_gap],
+                    partitions: vec![partition(0, PartitionState::Running, Some(3)), halted, with_gap],
                 }],
             }],
         }

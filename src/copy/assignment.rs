@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::seat::task_status;
 use super::thread::TaskHandle;
 use crate::error::{Code, Error};
-use crate::status::{STALE, TaskStatus};
+use crate::status::{STALE, TaskState, TaskStatus};
 
 /// What ownership has found out, for whoever asks; everybody else only reads it.
 #[derive(Clone, Debug, Default)]
@@ -64,8 +64,8 @@ impl Absent {
     fn status(&self, task: u32) -> TaskStatus {
         let state = match self.why.code {
             // Whoever fenced it may be right; the group decides within a moment.
-            Code::TargetFenced => "backing_off",
-            _ => "failed",
+            Code::TargetFenced => TaskState::BackingOff,
+            _ => TaskState::Failed,
         };
         task_status(task, state, Some(&self.why))
     }

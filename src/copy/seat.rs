@@ -14,7 +14,7 @@ use crate::context::throttle::Account;
 use crate::error::{Code, Error};
 use crate::kafka::TopicPartition;
 use crate::metrics::TaskMetrics;
-use crate::status::TaskStatus;
+use crate::status::{PartitionState, TaskState, TaskStatus};
 
 /// What a task said about itself, and when.
 #[derive(Debug)]
@@ -24,10 +24,10 @@ pub(super) struct Published {
 }
 
 /// The status of a task that says nothing about partitions.
-pub fn task_status(task: u32, state: &str, why: Option<&Error>) -> TaskStatus {
+pub fn task_status(task: u32, state: TaskState, why: Option<&Error>) -> TaskStatus {
     TaskStatus {
         task,
-        state: state.into(),
+        state,
         reason: why.map(Error::with_advice),
         seconds_since_published: None,
         waiting_for: None,
@@ -76,18 +76,22 @@ impl Seat {
         }
     }
 
-    pub(super) fn set_state(&self, state: &str, error: Option<&Error>) {
+    pub(super) fn set_state(&self, state: TaskState, error: Option<&Error>) {
         let mut published = self.published.lock();
         published.at = Instant::now();
         let status = &mut published.status;
-        status.state = state.into();
+        status.state = state;
         status.reason = error.map(Error::with_advice);
         status.waiting_for = None;
         status.in_flight_bytes = 0;
-        if !matches!(state, "running" | "draining") {
+        if !matches!(state, TaskState::Running | TaskState::Draining) {
             // Nobody is there to copy them.
-            for it in status.partitions.iter_mut().filter(|it| it.state == "running") {
-                it.state = "starting".into();
+            for it in status
+                .partitions
+                .iter_mut()
+                .filter(|it| it.state == PartitionState::Running)
+            {
+                it.state = PartitionState::Starting;
             }
             self.metrics.in_flight_bytes(0);
         }

@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
 use super::health::{Found, Held};
 use super::seat::Seat;
-use super::task::{Action, Event, Limits, PartitionId, TaskState};
+use super::task::{Action, Event, Limits, PartitionId, Task};
 use crate::context::throttle::Waiting;
 use crate::context::{View, now_ms};
 use crate::error::{Code, Error, Rank, Remedy, Result};
@@ -31,7 +31,7 @@ use crate::state::slot::{
     Birth, Slot, Unborn, Wanted, born_record, progress_record, segment_record, spare_record,
 };
 use crate::state::{task_of, topics};
-use crate::status::PartitionStatus;
+use crate::status::{PartitionState, PartitionStatus, TaskState};
 use crate::topology::{Delivery, Provenance};
 
 /// How long one commit may take before its outcome counts as unknown.
@@ -69,7 +69,7 @@ const UNEXPLAINED: u32 = 2;
 pub(super) struct Session<'a> {
     task: &'a mut Seat,
     engine: RecordEngine,
-    state: TaskState,
+    state: Task,
     slot: Slot,
     /// Gaps that the next commit tells the audit trail.
     declared: Vec<(TopicPartition, Gap)>,
@@ -169,7 +169,7 @@ impl<'a> Session<'a> {
         };
         Ok(Some(Self {
             engine,
-            state: TaskState::new(
+            state: Task::new(
                 flow.spec.delivery,
                 limits,
                 UNEXPLAINED <= task.failures,
@@ -220,7 +220,7 @@ impl<'a> Session<'a> {
         let untold = std::mem::take(&mut self.slot.untold);
         self.declare(untold);
         self.adopt()?;
-        self.task.set_state("running", None);
+        self.task.set_state(TaskState::Running, None);
         loop {
             let in_flight = 0 < self.state.in_flight_bytes();
             let now = Instant::now();
@@ -644,7 +644,7 @@ impl<'a> Session<'a> {
 
     fn housekeeping(&mut self, now: Instant) -> Result<()> {
         if self.task.drain.is_cancelled() {
-            self.task.set_state("draining", None);
+            self.task.set_state(TaskState::Draining, None);
             self.step(Event::Drain)?;
         }
         for error in self.engine.client_errors() {
@@ -1048,15 +1048,16 @@ impl<'a> Session<'a> {
                 partition: tp.partition,
                 state: match (held, id) {
                     (Some(held), _) if held.error.code == Code::SourceTopicMissing || held.is_brief(now) => {
-                        "starting"
+                        PartitionState::Starting
                     }
-                    (Some(held), _) if held.error.code.page().remedy == Remedy::HaltPartition => "halted",
-                    (Some(_), _) => "paused",
-                    (None, _) if trouble.is_some() => "paused",
-                    (None, Some(_)) => "running",
-                    (None, None) => "starting",
-                }
-                .into(),
+                    (Some(held), _) if held.error.code.page().remedy == Remedy::HaltPartition => {
+                        PartitionState::Halted
+                    }
+                    (Some(_), _) => PartitionState::Paused,
+                    (None, _) if trouble.is_some() => PartitionState::Paused,
+                    (None, Some(_)) => PartitionState::Running,
+                    (None, None) => PartitionState::Starting,
+                },
                 reason: match (held, trouble) {
                     (Some(held), _) => Some(reason(held, now)),
                     (None, Some(error)) => Some(error.with_advice()),
@@ -1172,11 +1173,11 @@ fn own_slot(
             Ok(()) => break,
             Err(NotFenced::Refused(error)) => return Err(error),
             Err(NotFenced::Waiting(error)) => {
-                task.set_state("starting", Some(&error));
+                task.set_state(TaskState::Starting, Some(&error));
                 false
             }
             Err(NotFenced::HeldUp(error)) => {
-                task.set_state("starting", Some(&error));
+                task.set_state(TaskState::Starting, Some(&error));
                 true
             }
         };
@@ -1213,7 +1214,7 @@ fn own_slot(
             Ok(()) => break,
             Err(NotFenced::Refused(error)) => return Err(error),
             Err(NotFenced::Waiting(error) | NotFenced::HeldUp(error)) => {
-                task.set_state("starting", Some(&error));
+                task.set_state(TaskState::Starting, Some(&error));
             }
         }
         if task.drain.is_cancelled() {

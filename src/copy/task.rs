@@ -125,7 +125,7 @@ pub enum Action {
     Enqueue(u32),
     /// Drop the next `n` records in hand.
     Discard(u32),
-    /// Store what [`TaskState::pending`] lists, then report [`Event::Committed`].
+    /// Store what [`Task::pending`] lists, then report [`Event::Committed`].
     Commit,
     /// Give the open transaction up, feed what is still answered, then report [`Event::Aborted`].
     Abort,
@@ -190,7 +190,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// The state of one task.
 #[derive(Debug)]
-pub struct TaskState {
+pub struct Task {
     delivery: Delivery,
     limits: Limits,
     partitions: Vec<Option<Partition>>,
@@ -298,7 +298,7 @@ impl Partition {
     }
 }
 
-impl TaskState {
+impl Task {
     /// A task without partitions. `suspicious`: those before it failed, and nothing explained it; if it fails so,
     /// too, each partition that took part is tried alone.
     pub fn new(delivery: Delivery, limits: Limits, suspicious: bool, now: Instant) -> Self {
@@ -558,7 +558,7 @@ impl TaskState {
         self.in_flight_bytes
     }
 
-    /// Whether the limit of [`TaskState::in_flight_bytes`] is reached.
+    /// Whether the limit of [`Task::in_flight_bytes`] is reached.
     pub fn is_full(&self) -> bool {
         self.limits.in_flight_bytes <= self.in_flight_bytes
     }
@@ -935,7 +935,7 @@ mod tests {
             in_flight_bytes: 100,
             commit_interval: Duration::from_secs(1),
         };
-        let mut state = TaskState::new(Delivery::AtLeastOnce, limits, false, now);
+        let mut state = Task::new(Delivery::AtLeastOnce, limits, false, now);
         let partition = PartitionId(0);
         let start = Source(NextOffset(0));
         let assigned = Event::Assigned {

@@ -12,7 +12,7 @@ use super::seat::{Published, Seat, task_status};
 use super::session::Session;
 use crate::context::FlowContext;
 use crate::error::{Code, Error, Rank, Remedy, Result, panic_text};
-use crate::status::{STALE, TaskStatus};
+use crate::status::{STALE, TaskState, TaskStatus};
 
 /// How a task ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl TaskHandle {
         let handle = Self {
             drain: drain.child_token(),
             published: Arc::new(Mutex::new(Published {
-                status: task_status(task, "starting", None),
+                status: task_status(task, TaskState::Starting, None),
                 at: Instant::now(),
             })),
             end: Arc::default(),
@@ -87,7 +87,7 @@ impl TaskHandle {
         let age = now.saturating_duration_since(published.at);
         status.seconds_since_published = Some(age.as_secs_f64());
         if STALE < age {
-            let last = std::mem::replace(&mut status.state, "failed".into());
+            let last = std::mem::replace(&mut status.state, TaskState::Failed);
             let reason = status
                 .reason
                 .map_or(String::new(), |reason| format!(", {reason}"));
@@ -104,7 +104,7 @@ fn run(mut seat: Seat) -> TaskEnd {
     let span = tracing::info_span!("task", topology = %seat.flow.spec.id.topology, flow = %seat.flow.spec.id, task = seat.task);
     let _in_span = span.enter();
     loop {
-        seat.set_state("starting", None);
+        seat.set_state(TaskState::Starting, None);
         let end = match Session::open(&mut seat) {
             Ok(Some(session)) => session.run(),
             Ok(None) => Ok(()),
@@ -113,7 +113,7 @@ fn run(mut seat: Seat) -> TaskEnd {
         let error = match end {
             Ok(()) => {
                 info!("task drained");
-                seat.set_state("stopped", None);
+                seat.set_state(TaskState::Stopped, None);
                 return TaskEnd::Drained;
             }
             Err(error) => error,
@@ -121,12 +121,12 @@ fn run(mut seat: Seat) -> TaskEnd {
         seat.metrics.restart(error.code);
         if error.code.page().remedy == Remedy::GiveUpTask {
             warn!(%error, "task given up");
-            seat.set_state("stopped", Some(&error));
+            seat.set_state(TaskState::Stopped, Some(&error));
             return TaskEnd::GivenUp(error);
         }
         if seat.drain.is_cancelled() {
             warn!(%error, "task ends without a last commit; what it had in flight is copied again");
-            seat.set_state("stopped", Some(&error));
+            seat.set_state(TaskState::Stopped, Some(&error));
             return TaskEnd::Drained;
         }
         // What is held now does not fail again; everything else fails ever more slowly.
@@ -135,7 +135,7 @@ fn run(mut seat: Seat) -> TaskEnd {
             seat.failures += 1;
         }
         warn!(%error, advice = error.code.page().advice, retry_in = ?pause, "task starts again");
-        seat.set_state("backing_off", Some(&error));
+        seat.set_state(TaskState::BackingOff, Some(&error));
         let until = Instant::now() + pause;
         while Instant::now() < until && !seat.drain.is_cancelled() {
             seat.still_here();

@@ -5,7 +5,10 @@ use std::time::Instant;
 use super::channels::{Channels, Stands};
 use crate::error::Error;
 use crate::services::lag;
-use crate::status::{ConfigSyncStatus, FlowStatus, HeartbeatStatus, PartStatus, TaskStatus};
+use crate::status::{
+    ConfigSyncStatus, FlowState, FlowStatus, HeartbeatStatus, PartState, PartStatus, PartitionState,
+    TaskState, TaskStatus,
+};
 use crate::topology::{Delivery, FlowSpec};
 
 /// Puts the status of a flow together.
@@ -61,7 +64,7 @@ pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant
     // A task that starts has not said yet which partitions it has: their sum would be 0, which is not the lag.
     let starting = tasks
         .iter()
-        .any(|task| matches!(task.state.as_str(), "starting" | "failed"));
+        .any(|task| matches!(task.state, TaskState::Starting | TaskState::Failed));
     let known = !tasks.is_empty() && !starting && has_view;
     let lag = Sums::of(&tasks);
     FlowStatus {
@@ -71,7 +74,7 @@ pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant
             Delivery::ExactlyOnce => "exactly_once".into(),
             Delivery::AtLeastOnce => "at_least_once".into(),
         },
-        state: state.into(),
+        state,
         reason,
         tasks_total: phase.tasks_total,
         lag_records: lag.records.filter(|_| known),
@@ -148,61 +151,71 @@ pub(super) struct Facts<'a> {
 }
 
 /// The state of a flow as in [`crate::status::FlowStatus::state`], and why it is not `running`.
-pub(super) fn state(facts: &Facts<'_>) -> (&'static str, Option<String>) {
+pub(super) fn state(facts: &Facts<'_>) -> (FlowState, Option<String>) {
     let Facts { parts, tasks, .. } = facts;
     if facts.stopped {
-        return ("stopped", facts.trouble.map(ToString::to_string));
+        return (FlowState::Stopped, facts.trouble.map(ToString::to_string));
     }
     if facts.draining {
-        return ("draining", None);
+        return (FlowState::Draining, None);
     }
     if facts.abandoned {
         let bug = "nothing looks after the flow any more: a bug, please report the log; restart the daemon";
-        return ("failed", Some(bug.to_owned()));
+        return (FlowState::Failed, Some(bug.to_owned()));
     }
     if let Some(error) = facts.trouble {
-        let state = if facts.connected { "starting" } else { "failed" };
+        let state = if facts.connected {
+            FlowState::Starting
+        } else {
+            FlowState::Failed
+        };
         return (state, Some(error.with_advice()));
     }
     let why = |reason: &Option<String>| reason.clone().unwrap_or_default();
-    if let Some(part) = parts.iter().find(|part| part.state == "failed") {
-        return ("failed", Some(format!("{}: {}", part.part, why(&part.reason))));
-    }
-    if let Some(task) = tasks.iter().find(|task| task.state == "failed") {
+    if let Some(part) = parts.iter().find(|part| part.state == PartState::Failed) {
         return (
-            "failed",
+            FlowState::Failed,
+            Some(format!("{}: {}", part.part, why(&part.reason))),
+        );
+    }
+    if let Some(task) = tasks.iter().find(|task| task.state == TaskState::Failed) {
+        return (
+            FlowState::Failed,
             Some(format!("task {}: {}", task.task, why(&task.reason))),
         );
     }
-    if let Some(task) = tasks.iter().find(|task| task.state == "backing_off") {
-        return ("degraded", task.reason.clone());
+    if let Some(task) = tasks.iter().find(|task| task.state == TaskState::BackingOff) {
+        return (FlowState::Degraded, task.reason.clone());
     }
     if tasks.is_empty() && facts.joined {
         return match facts.holders {
             [] => (
-                "starting",
+                FlowState::Starting,
                 Some("the group has not given out its tasks yet".to_owned()),
             ),
             holders => (
-                "standby",
+                FlowState::Standby,
                 Some(format!("another daemon owns the tasks: {}", holders.join(", "))),
             ),
         };
     }
-    if tasks.is_empty() || !facts.has_view || tasks.iter().any(|task| task.state == "starting") {
-        return ("starting", facts.sync_error.map(str::to_owned));
+    if tasks.is_empty() || !facts.has_view || tasks.iter().any(|task| task.state == TaskState::Starting) {
+        return (FlowState::Starting, facts.sync_error.map(str::to_owned));
     }
     if let Some(error) = facts.sync_trouble {
-        return ("degraded", Some(error.with_advice()));
+        return (FlowState::Degraded, Some(error.with_advice()));
     }
     let partitions = tasks.iter().flat_map(|task| &task.partitions);
     // One that starts has just been seen, or goes with its topic: no illness.
-    let held = partitions.filter(|it| matches!(it.state.as_str(), "paused" | "halted"));
+    let held = partitions.filter(|it| matches!(it.state, PartitionState::Paused | PartitionState::Halted));
     match (held.count(), facts.group_error) {
-        (0, None) => ("running", None),
+        (0, None) => (FlowState::Running, None),
         // Records arrive, but who fails over now begins at old positions.
-        (0, Some(error)) => ("degraded", Some(error.to_owned())),
-        (held, _) => ("degraded", Some(format!("{held} partitions are not running"))),
+        (0, Some(error)) => (FlowState::Degraded, Some(error.to_owned())),
+        (held, _) => (
+            FlowState::Degraded,
+            Some(format!("{held} partitions are not running")),
+        ),
     }
 }
 
@@ -211,10 +224,10 @@ mod tests {
     use super::*;
     use crate::error::Code;
 
-    fn task(state: &str) -> TaskStatus {
+    fn task(state: TaskState) -> TaskStatus {
         TaskStatus {
             task: 2,
-            state: state.into(),
+            state,
             reason: Some("why".into()),
             seconds_since_published: Some(0.1),
             waiting_for: None,
@@ -223,10 +236,10 @@ mod tests {
         }
     }
 
-    fn part(state: &str) -> PartStatus {
+    fn part(state: PartState) -> PartStatus {
         PartStatus {
             part: "ownership".into(),
-            state: state.into(),
+            state,
             reason: Some("L901 panicked".into()),
             seconds_busy: None,
             failures: 1,
@@ -253,35 +266,45 @@ mod tests {
 
     #[test]
     fn a_flow_runs_only_while_every_part_and_task_of_it_does() {
-        let (tasks, parts) = ([task("running")], [part("running")]);
-        assert_eq!(state(&well(&tasks, &parts)), ("running", None));
-        let failed = [part("running"), part("failed")];
+        let (tasks, parts) = ([task(TaskState::Running)], [part(PartState::Running)]);
+        assert_eq!(state(&well(&tasks, &parts)), (FlowState::Running, None));
+        let failed = [part(PartState::Running), part(PartState::Failed)];
         let (is, why) = state(&well(&tasks, &failed));
-        assert_eq!((is, why.as_deref()), ("failed", Some("ownership: L901 panicked")));
-        let dead = [task("running"), task("failed")];
+        assert_eq!(
+            (is, why.as_deref()),
+            (FlowState::Failed, Some("ownership: L901 panicked"))
+        );
+        let dead = [task(TaskState::Running), task(TaskState::Failed)];
         let (is, why) = state(&well(&dead, &parts));
-        assert_eq!((is, why.as_deref()), ("failed", Some("task 2: why")));
-        assert_eq!(state(&well(&[task("backing_off")], &parts)).0, "degraded");
+        assert_eq!((is, why.as_deref()), (FlowState::Failed, Some("task 2: why")));
+        assert_eq!(
+            state(&well(&[task(TaskState::BackingOff)], &parts)).0,
+            FlowState::Degraded
+        );
         let abandoned = Facts {
             abandoned: true,
             ..well(&tasks, &parts)
         };
-        assert_eq!(state(&abandoned).0, "failed");
+        assert_eq!(state(&abandoned).0, FlowState::Failed);
         // What is asked to end says so first.
         let draining = Facts {
             draining: true,
             ..abandoned
         };
-        assert_eq!(state(&draining).0, "draining");
+        assert_eq!(state(&draining).0, FlowState::Draining);
     }
 
     #[test]
     fn a_flow_stands_by_only_while_another_member_holds_the_tasks() {
         let others = ["korea-dr seoul->busan dr-2".to_owned()];
         let mut facts = well(&[], &[]);
-        assert_eq!(state(&facts).0, "starting", "nobody is known to hold them");
+        assert_eq!(
+            state(&facts).0,
+            FlowState::Starting,
+            "nobody is known to hold them"
+        );
         facts.holders = &others;
-        assert_eq!(state(&facts).0, "standby");
+        assert_eq!(state(&facts).0, FlowState::Standby);
     }
 
     #[test]
@@ -289,10 +312,10 @@ mod tests {
         let error = Error::new(Code::SourceAuthentication, "no such file");
         let mut facts = well(&[], &[]);
         facts.trouble = Some(&error);
-        assert_eq!(state(&facts).0, "starting");
+        assert_eq!(state(&facts).0, FlowState::Starting);
         facts.connected = false;
         let (is, why) = state(&facts);
-        assert_eq!(is, "failed");
+        assert_eq!(is, FlowState::Failed);
         assert!(why.is_some_and(|why| why.starts_with("S102") && why.contains("ca_file")));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use strum::VariantArray;
 use tracing::debug;
 
 use super::Duty;
@@ -12,9 +13,9 @@ use crate::copy::assignment::Assignment;
 use crate::error::Result;
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::OffsetSpec;
-use crate::metrics::{PARTITION_STATES, PartitionMetrics};
+use crate::metrics::PartitionMetrics;
 use crate::state::task_of;
-use crate::status::{PartitionStatus, TaskStatus};
+use crate::status::{PartitionState, PartitionStatus, TaskStatus};
 
 use clock::{LagClock, SourceEnd};
 
@@ -151,7 +152,7 @@ impl Lag {
 
     fn show(&mut self, flow: &FlowContext, tasks: &[TaskStatus]) {
         let partitions = || tasks.iter().flat_map(|task| &task.partitions);
-        for state in PARTITION_STATES {
+        for state in PartitionState::VARIANTS.iter().copied() {
             let count = partitions().filter(|it| it.state == state).count();
             flow.metrics.partitions(state, count);
         }

@@ -12,7 +12,7 @@ use tracing::{Instrument, error};
 
 use crate::error::{Code, Error, Result, panic_text};
 use crate::metrics::FlowMetrics;
-use crate::status::PartStatus;
+use crate::status::{PartState, PartStatus};
 
 /// What runs beside the tasks of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,8 +129,8 @@ impl PartHealth {
         PartStatus {
             part: part.name().into(),
             state: match self.away || hangs.is_some() {
-                true => "failed".into(),
-                false => "running".into(),
+                true => PartState::Failed,
+                false => PartState::Running,
             },
             reason: match hangs {
                 Some(busy) => Some(format!("it has not come back for {} s", busy.as_secs())),

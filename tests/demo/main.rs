@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use causeway::status::FlowState;
+
 use daemon::{Daemon, Files};
 use harness::kafka::kafka_version;
 use harness::oracle::{self, Digest, Isolation, NewRecord};
@@ -207,7 +209,7 @@ fn catch_up(screen: &mut Screen, files: Files) -> Daemon {
         daemon.assert_running();
         let flow = daemon.status().and_then(|mut it| it.flows.pop());
         let lag = flow.as_ref().and_then(|it| it.lag_records);
-        let running = flow.as_ref().is_some_and(|it| it.state == "running");
+        let running = flow.as_ref().is_some_and(|it| it.state == FlowState::Running);
         let copying = flow
             .iter()
             .flat_map(|it| &it.tasks)
@@ -216,7 +218,7 @@ fn catch_up(screen: &mut Screen, files: Files) -> Daemon {
         most = most.max(lag.unwrap_or(0));
         if next_line <= Instant::now() || done {
             next_line = Instant::now() + Duration::from_millis(500);
-            let state = flow.map_or("starting".to_owned(), |it| it.state);
+            let state = flow.map_or("starting".to_owned(), |it| it.state.to_string());
             let shown = lag.map_or("unknown".to_owned(), |lag| grouped(lag) + " records");
             let bar = "#".repeat((lag.unwrap_or(0) * 50).div_ceil(most) as usize);
             let seconds = started.elapsed().as_secs_f64();
@@ -381,7 +383,8 @@ fn kill(screen: &mut Screen, mut daemon: Daemon, observer: &Reader, proof: &mut 
             daemon.assert_running();
             let flow = daemon.status().and_then(|mut it| it.flows.pop());
             flow.is_some_and(|it| {
-                it.state == "running" && it.lag_records.is_some_and(|lag| lag < shop::ORDERS_PER_SECOND)
+                it.state == FlowState::Running
+                    && it.lag_records.is_some_and(|lag| lag < shop::ORDERS_PER_SECOND)
             })
         });
         screen.say(&format!(

@@ -57,7 +57,7 @@ impl SourcePartition {
 
 /// What is lost in a crash.
 struct Client {
-    task: TaskState,
+    task: Task,
     hand: VecDeque<(usize, i64)>,
     /// Sent, not answered: (partition, source offset, target offset), answered in order per partition.
     sent: Vec<(usize, i64, i64)>,
@@ -584,7 +584,7 @@ impl Client {
     fn new(delivery: Delivery, partitions: usize, suspicious: bool, now: Instant) -> Self {
         Self {
             trial: None,
-            task: TaskState::new(delivery, limits(), suspicious, now),
+            task: Task::new(delivery, limits(), suspicious, now),
             hand: VecDeque::new(),
             sent: vec![],
             position: vec![0; partitions],
