@@ -2,6 +2,7 @@
 //! named with what it stops.
 
 use std::cell::Cell;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -67,7 +68,7 @@ struct Guarded {
 
 impl Guarded {
     fn new() -> Self {
-        let clusters = ["source", "target"].map(|name| {
+        let start = |name: &str| {
             let cluster = ClusterOptions::new(&format!("rights-{name}")).acls().start();
             for (of, resource, operations) in table() {
                 let operations: Vec<&str> = operations.iter().map(String::as_str).collect();
@@ -78,8 +79,12 @@ impl Guarded {
                 }
             }
             cluster
+        };
+        let (source, target) = thread::scope(|scope| {
+            let source = scope.spawn(|| start("source"));
+            let target = start("target");
+            (source.join().expect("the source cluster starts"), target)
         });
-        let [source, target] = clusters;
         for topic in TOPICS {
             source.create_topic(topic, 1, &[]);
         }
@@ -170,11 +175,12 @@ impl Guarded {
         without: &[(&str, Resource, &str)],
         says: &[&str],
     ) {
+        let mut before = daemon.log().len();
         for (cluster, resource, operation) in without {
             self.cluster(cluster).deny(resource, &[operation]);
         }
-        let before = daemon.log().len();
         if restart {
+            before = daemon.log().len();
             daemon.restart();
         }
         for says in says {
