@@ -48,6 +48,7 @@ pub struct ClusterOptions {
     properties: Vec<(String, String)>,
     default_broker_settings: bool,
     default_jit: bool,
+    archiving: Option<PathBuf>,
     sasl: bool,
     acls: bool,
     strict: bool,
@@ -62,6 +63,7 @@ impl ClusterOptions {
             properties: Vec::new(),
             default_broker_settings: false,
             default_jit: false,
+            archiving: None,
             sasl: false,
             acls: false,
             strict: false,
@@ -176,6 +178,7 @@ pub struct Cluster {
     controller: String,
     start_time: Duration,
     default_jit: bool,
+    archiving: Option<PathBuf>,
     // Before the directory: a process is dropped before what it writes to.
     process: Mutex<Option<Process>>,
     directory: Scratch,
@@ -210,6 +213,7 @@ impl Cluster {
             controller: format!("127.0.0.1:{}", free_port()),
             start_time: Duration::ZERO,
             default_jit: options.default_jit,
+            archiving: options.archiving.clone(),
             process: Mutex::new(None),
             directory: Scratch::new(&options.name),
         };
@@ -343,6 +347,10 @@ impl Cluster {
                 "-XX:+UseSerialGC",
                 "-XX:TieredStopAtLevel=1",
             ]);
+            java.arg(match &self.archiving {
+                Some(archive) => format!("-XX:ArchiveClassesAtExit={}", archive.display()),
+                None => class_archive(),
+            });
         }
         java.args(["-Xshare:auto", "-Djava.awt.headless=true", "-cp"])
             .arg(format!("{}:{}", classpath(), self.classes().display()))
@@ -606,6 +614,9 @@ pub fn kafka_tool(script: &str, arguments: &[&str]) -> String {
     java.args([
         "-XX:+UseSerialGC",
         "-Xshare:auto",
+        &class_archive(),
+        // What the JVM has to say about the archive is no output of the tool.
+        "-Xlog:disable",
         "-Dfile.encoding=UTF-8",
         "-Dstdout.encoding=UTF-8",
     ])
@@ -660,6 +671,40 @@ pub fn classpath() -> String {
     let libs = kafka_home().join("libs");
     let log_settings = repository().join("tests/kafka");
     format!("{}/*:{}", libs.display(), log_settings.display())
+}
+
+/// The option by which a JVM for a quick start finds Kafka's classes as another one left them: a broker starts with half
+/// the work. The file lies with the jars and is made by whoever misses it; a JVM that does not like it does without.
+pub fn class_archive() -> String {
+    static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
+    let archive = ARCHIVE.get_or_init(|| {
+        setup();
+        let archive = kafka_home().join("classes.jsa");
+        if !archive.exists() {
+            make_class_archive(&archive);
+        }
+        archive
+    });
+    format!("-XX:SharedArchiveFile={}", archive.display())
+}
+
+/// Lets a broker do a little of everything, and keep its classes when it ends.
+fn make_class_archive(archive: &Path) {
+    let ours = archive.with_extension(format!("{:x}", random()));
+    let mut options = ClusterOptions::new("archiving").acls();
+    options.archiving = Some(ours.clone());
+    let cluster = options.start();
+    let at = cluster.bootstrap();
+    cluster.create_topic("topic", 1, &[]);
+    oracle::produce(&at, &[oracle::NewRecord::new("topic", 0, "k", "v")], "lz4");
+    oracle::dump(&at, "topic", oracle::Isolation::ReadCommitted);
+    let steps = [oracle::Step::Begin, oracle::Step::Commit, oracle::Step::Close];
+    oracle::transaction(&at, "id", &steps);
+    oracle::set_group_offset(&at, "group", "topic", 0, 1);
+    cluster.grant(&Resource::topic("topic"), &["Read"]);
+    cluster.terminate();
+    // Another process may have made one meanwhile, or this JVM makes none: it only takes longer then.
+    let _ = fs::rename(ours, archive);
 }
 
 /// What `make setup` does, so that a bare `cargo test` works as well.

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use super::kafka::classpath;
+use super::kafka::{class_archive, classpath};
 use super::process::{Process, Scratch};
 
 /// What to run.
@@ -106,10 +106,12 @@ impl MirrorMaker {
         let settings = directory.path().join("mm2.properties");
         fs::write(&settings, &options.properties).expect("the directory is ours");
         let mut java = Command::new("java");
-        java.args(match options.quick_start {
-            true => &["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"][..],
-            false => &["-XX:+UseG1GC"],
-        });
+        if options.quick_start {
+            java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+            java.arg(class_archive());
+        } else {
+            java.arg("-XX:+UseG1GC");
+        }
         java.arg(format!("-Xmx{}", options.memory))
             .args(["-Xshare:auto", "-cp"])
             .arg(classpath())
