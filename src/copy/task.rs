@@ -976,6 +976,61 @@ mod tests {
         assert_eq!(step(took(0, 3)).0, [Action::Discard(3)]);
     }
 
+    /// Acknowledged along with later ones, records are somewhere on the target: librdkafka says −1001.
+    #[test]
+    fn records_whose_place_on_the_target_is_unknown_count_for_neither_progress_nor_the_offset_map() {
+        let (partition, now) = (PartitionId(0), Instant::now());
+        let limits = Limits {
+            in_flight_bytes: 100,
+            commit_interval: Duration::from_secs(1),
+        };
+        for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+            for unknown in [None, Some(-1001)] {
+                let mut state = Task::new(delivery, limits, false, now);
+                let delivered = |first, target, count| Event::Delivered {
+                    partition,
+                    first,
+                    target,
+                    count,
+                    bytes: 1,
+                };
+                let mut actions = vec![];
+                for event in [
+                    Event::Assigned {
+                        partition,
+                        start: Source(NextOffset(0)),
+                        next_target: 0,
+                        map: MapWriter::new(0, true, 0, 0),
+                        persist: false,
+                        on_trial: false,
+                    },
+                    took(0, 3),
+                    delivered(0, Some(10), 1),
+                    delivered(1, unknown, 2),
+                    Event::Tick,
+                ] {
+                    state.on_event(event, now, &mut actions);
+                }
+                let gives_up = |it: &Action| matches!(it, Action::Abort | Action::Restart(_));
+                assert!(
+                    actions.last().is_some_and(gives_up),
+                    "{delivery} {unknown:?}: {actions:?}"
+                );
+                assert!(!actions.contains(&Action::Commit), "{actions:?}");
+                let pending: Vec<Pending> = state.pending().collect();
+                let [pending] = &pending[..] else {
+                    panic!("one partition has moved, not {pending:?}");
+                };
+                assert_eq!((pending.next_source.0.0, pending.next_target), (1, 11));
+                let targets = |segment: &Segment| segment.runs().map(|run| run.target).collect::<Vec<_>>();
+                assert_eq!(
+                    pending.segments.iter().flat_map(targets).collect::<Vec<_>>(),
+                    [10]
+                );
+            }
+        }
+    }
+
     #[test]
     fn records_that_have_begun_are_not_sent_again() {
         let mut step = task();

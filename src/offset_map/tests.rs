@@ -479,6 +479,36 @@ fn without_holes_a_partition_takes_one_short_record_after_any_number_of_restarts
     assert!(largest < Some(64), "{largest:?} bytes");
 }
 
+/// No version writes such a place any more, but a topic may still hold one.
+#[test]
+fn a_record_that_would_stand_before_the_beginning_of_the_target_is_no_answer() {
+    let unknown = Run {
+        source: 0,
+        target: -1001,
+        length: 2,
+    };
+    let known = Run {
+        source: 2,
+        target: 7,
+        length: 1,
+    };
+    let segment = Segment::new(0, (0, 0), 3, true, &[unknown, known]);
+    let mut map = PartitionMap::new(partition());
+    map.apply(&segment.key(&partition()), Some((segment, 0)));
+    let answers = [0, 1, 2].map(|position| map.translate(position));
+    assert!(
+        matches!(
+            answers,
+            [
+                Translation::Unknown,
+                Translation::Unknown,
+                Translation::Exact { target: 7, .. }
+            ]
+        ),
+        "{answers:?}"
+    );
+}
+
 #[test]
 fn thinning_by_size_keeps_the_newest() {
     let world = transactions(20_000, 100);
