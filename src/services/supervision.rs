@@ -248,3 +248,85 @@ pub fn panicked(error: JoinError) -> Error {
     };
     Error::new(Code::Panicked, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::kafka::ClusterAlias;
+    use crate::topology::FlowId;
+
+    fn flow() -> FlowId {
+        FlowId {
+            topology: "korea-dr".into(),
+            source: ClusterAlias::new("seoul"),
+            target: ClusterAlias::new("busan"),
+        }
+    }
+
+    #[test]
+    fn a_part_that_panics_is_failed_until_it_has_been_started_again_and_the_reason_stays() {
+        let (parts, drain) = (Parts::default(), CancellationToken::new());
+        let metrics = FlowMetrics::new(&flow());
+        let starts = AtomicU32::new(0);
+        let part = Part::Heartbeats;
+        let run = || {
+            let (first, drain) = (starts.fetch_add(1, Ordering::Relaxed) == 0, drain.clone());
+            async move {
+                assert!(!first, "the clock is wrong");
+                drain.cancelled().await;
+                Ok(())
+            }
+        };
+        let kept = keep(part, &parts, &metrics, &drain, run);
+        let until = async |wanted: PartState, started: u32| loop {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let reached = |it: &PartStatus| it.state == wanted && starts.load(Ordering::Relaxed) == started;
+            if let Some(status) = parts.status(Instant::now()).into_iter().find(reached) {
+                return status;
+            }
+        };
+        let watched = async {
+            for (state, started) in [(PartState::Failed, 1), (PartState::Running, 2)] {
+                let status = until(state, started).await;
+                assert_eq!(
+                    (status.part.as_str(), status.failures),
+                    ("heartbeats", 1),
+                    "{state}"
+                );
+                let reason = status.reason.unwrap_or_default();
+                assert!(
+                    reason.contains("L901") && reason.contains("the clock is wrong"),
+                    "{state}: {reason}"
+                );
+            }
+            assert!(parts.has_panicked(), "whoever runs the flow is told");
+            assert_eq!(parts.unfinished(), ["heartbeats"]);
+            drain.cancel();
+        };
+        let time_out = Duration::from_secs(30);
+        let both = async { tokio::time::timeout(time_out, async { tokio::join!(kept, watched) }).await };
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let ended = runtime.expect("a runtime").block_on(both);
+        ended.expect("it starts again, and ends when it is asked to");
+        assert!(parts.unfinished().is_empty());
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_started_ever_more_rarely_until_it_has_run_for_a_while() {
+        let (mut restarts, mut now) = (Restarts::default(), Instant::now());
+        let mut pauses = vec![];
+        for _ in 0..7 {
+            restarts.start(now);
+            let pause = restarts.fail(now);
+            pauses.push(pause.as_secs());
+            now += pause;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        restarts.start(now);
+        assert_eq!(restarts.fail(now + STEADY), Duration::from_secs(1));
+    }
+}
