@@ -256,20 +256,34 @@ fn progress_that_is_deleted_under_a_running_flow_is_said_and_nothing_is_copied_a
 #[test]
 fn an_own_topic_that_became_smaller_names_the_command_that_mends_it() {
     let Pair { source, target } = pair();
-    let topic = unique("shrunk");
-    source.create_topic(&topic, 8, &[]);
-    fill(source, &topic);
-    let mut daemon = daemon(topology(&topic, &[&topic], ""));
-    wait_until_copied(&daemon, source, &topic, SOON);
-    assert_eq!(daemon.terminate(SOON), 0);
-    let map = own(&topic, "offset-map");
-    target.delete_topic(&map);
-    target.create_topic(&map, 2, &[("cleanup.policy", "compact")]);
-    fill(source, &topic);
-    daemon.restart();
-    run(&command(&daemon), target);
-    wait_until_copied(&daemon, source, &topic, SOON);
-    assert_eq!(assert_same(source, target, &topic, &topic), 800);
+    for running in [false, true] {
+        let topic = unique("shrunk");
+        source.create_topic(&topic, 8, &[]);
+        fill(source, &topic);
+        let mut daemon = daemon(topology(&topic, &[&topic], ""));
+        wait_until_copied(&daemon, source, &topic, SOON);
+        if running {
+            // It must not see that it was away in between.
+            daemon.process().signal("STOP");
+        } else {
+            assert_eq!(daemon.terminate(SOON), 0);
+        }
+        let map = own(&topic, "offset-map");
+        target.delete_topic(&map);
+        target.create_topic(&map, 2, &[("cleanup.policy", "compact")]);
+        wait_until("it is smaller", SOON, || {
+            oracle::try_describe_topic(&target.bootstrap(), &map).is_ok_and(|it| it.partitions == 2)
+        });
+        fill(source, &topic);
+        if running {
+            daemon.process().signal("CONT");
+        } else {
+            daemon.restart();
+        }
+        run(&command(&daemon), target);
+        wait_until_copied(&daemon, source, &topic, SOON);
+        assert_eq!(assert_same(source, target, &topic, &topic), 800);
+    }
 }
 
 #[test]

@@ -90,17 +90,10 @@ pub fn find(target: &Admin, connection: &ClusterConnection, id: &FlowId) -> Resu
     let tasks = stored_tasks(connection, &progress)?.unwrap_or(smallest as u32);
     for (name, topic) in [(&progress, Some(&there)), (&map, map_there.as_ref())] {
         let Some(topic) = topic else { continue };
-        let wanted = tasks as i32;
-        if topic.partitions < wanted {
-            let (has, servers) = (topic.partitions, &connection.bootstrap_servers);
-            let detail = format!(
-                "{name} has {has} partitions and the flow {wanted} tasks: kafka-topics.sh --bootstrap-server {servers} --alter --topic {name} --partitions {wanted}"
-            );
-            return Err(Error::new(Code::OwnTopicUnfit, detail));
-        }
-        if wanted < topic.partitions {
-            let (has, first) = (topic.partitions, wanted);
-            warn!(topic = %name, "it has grown to {has} partitions; the flow keeps its {wanted} tasks, partitions from {first} on are not used");
+        large_enough(connection, name, topic, tasks)?;
+        if (tasks as i32) < topic.partitions {
+            let (has, first) = (topic.partitions, tasks);
+            warn!(topic = %name, "it has grown to {has} partitions; the flow keeps its {tasks} tasks, partitions from {first} on are not used");
         }
     }
     Ok(Some(Found {
@@ -108,6 +101,22 @@ pub fn find(target: &Admin, connection: &ClusterConnection, id: &FlowId) -> Resu
         progress_id: there.id,
         has_map: map_there.is_some(),
     }))
+}
+
+fn large_enough(
+    connection: &ClusterConnection,
+    name: &str,
+    topic: &TopicDescription,
+    tasks: u32,
+) -> Result<()> {
+    let (has, servers) = (topic.partitions, &connection.bootstrap_servers);
+    if tasks as i32 <= has {
+        return Ok(());
+    }
+    let detail = format!(
+        "{name} has {has} partitions and the flow {tasks} tasks: kafka-topics.sh --bootstrap-server {servers} --alter --topic {name} --partitions {tasks}"
+    );
+    Err(Error::new(Code::OwnTopicUnfit, detail))
 }
 
 fn describe(target: &Admin, id: &FlowId) -> Result<Described> {
@@ -262,7 +271,7 @@ fn ensure(target: &Admin, spec: &FlowSpec, topic: &OwnTopic) -> Result<()> {
 /// Whether the flow's own topics still are what it started with; what deletes is set to compact where `may_mend`.
 ///
 /// # Errors
-/// A topic is gone, is another one, or deletes and may not be changed; or the target cannot be asked.
+/// A topic is gone, is another one, is too small, or deletes and may not be changed; or the target cannot be asked.
 pub fn check(
     target: &Admin,
     connection: &ClusterConnection,
@@ -273,7 +282,9 @@ pub fn check(
     let (progress, map) = (id.progress_topic(), id.offset_map_topic());
     let mut described = describe(target, id)?;
     match (take(&mut described, &progress)?, take(&mut described, &map)?) {
-        (Some(there), Some(_)) if there.id == started.progress_id => {}
+        (Some(there), Some(map_there)) if there.id == started.progress_id => {
+            large_enough(connection, &map, &map_there, started.tasks)?;
+        }
         (Some(_), None) => return Err(lost(&map)),
         _ => return Err(lost(&progress)),
     }
