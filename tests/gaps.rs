@@ -224,11 +224,13 @@ fn a_source_topic_made_anew_and_filled_within_a_second_is_neither_mixed_in_nor_c
         source.create_topic(topic, 1, &[]);
         write(source, topic, "old", 0..3);
     }
-    let daemon = daemon(topology(
+    let flow = topology(
         &unique("swap"),
         &all,
         "  tasks: 1\n  on_gap: { default: halt, continue: [\"swap-continue.*\"] }\n",
-    ));
+    );
+    let files = Files::new(&shared_clusters(), &[&flow]);
+    let daemon = daemon(flow);
     for topic in &all {
         wait_until_copied(&daemon, source, topic, SOON);
     }
@@ -261,6 +263,13 @@ fn a_source_topic_made_anew_and_filled_within_a_second_is_neither_mixed_in_nor_c
         wait_until_copied(&daemon, source, topic, SOON);
         assert_eq!(keys(target, topic), expected, "{topic}");
     }
+    // What goes on by itself when the flow runs waits for nobody.
+    drop(daemon);
+    make_anew(source, &continuing[0]);
+    let listed = files.run(&["offsets", "gaps", "--output", "json"]).json();
+    let waiting = listed[0]["waiting"].as_array().into_iter().flatten();
+    let waiting: Vec<_> = waiting.filter_map(|it| it["topic"].as_str()).collect();
+    assert_eq!(waiting, halting, "{listed}");
 }
 
 /// Nothing is written meanwhile, and whoever made it anew has filled it: only its id tells.
