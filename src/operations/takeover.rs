@@ -623,8 +623,14 @@ pub fn records(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use regex::Regex;
+
     use super::*;
+    use crate::kafka::TopicId;
     use crate::offset_map::{PartitionMap, Translation};
+    use crate::topology::{GapPolicy, OnGap};
 
     #[test]
     fn a_sync_is_true_until_mm2_or_the_target_goes_back() {
@@ -653,6 +659,48 @@ mod tests {
             "{}",
             few.len()
         );
+    }
+
+    #[test]
+    fn what_the_source_lost_since_mm2_stopped_is_refused_or_declared_as_on_gap_says_of_the_topic() {
+        let path = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let files = (
+            path("config/local.yaml"),
+            [path("topologies/active-standby.yaml")],
+        );
+        let (_, topologies) =
+            crate::topology::load(&files.0, &files.1, &|_| None).expect("an example without mistakes");
+        let mut spec = topologies[0].flows[0].clone();
+        let clicks = Regex::new("^clicks$").expect("a regular expression");
+        spec.on_gap = GapPolicy {
+            default: OnGap::Halt,
+            others: vec![("clicks".to_owned(), clicks)],
+        };
+        let taken = |topic| {
+            let partition = TopicPartition::new(topic, 0);
+            let examined = Examined {
+                partition: &partition,
+                last: 4,
+                syncs: vec![],
+                bounds: Bounds {
+                    topic_id: TopicId("id".into()),
+                    log_start: 10,
+                    end: 100,
+                    target_topic_id: TopicId("there".into()),
+                    target_end: 5,
+                    replicas: 1,
+                    in_sync: 1,
+                    writable: None,
+                },
+            };
+            take_over(examined, Overlap::Proven(vec![]), None, &spec)
+        };
+        let refused = taken("orders").expect_err("its gap halts");
+        assert_eq!(refused.code, Code::SourceOutOfRange);
+        let change = taken("clicks").expect("its gap is declared").change;
+        assert_eq!(change.after.next_source_offset, 10);
+        let declared: Vec<String> = change.declared.iter().map(ToString::to_string).collect();
+        assert_eq!(declared, ["[5, 10) source_out_of_range"]);
     }
 
     #[test]
