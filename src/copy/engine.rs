@@ -19,6 +19,8 @@ use crate::state::ledger::{self, Fence, Ledger, NotFenced, StateRecord};
 use crate::state::resume::Truncation;
 use crate::topology::{Delivery, FlowSpec};
 
+/// How long one commit may take before its outcome counts as unknown.
+pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What librdkafka spends on a record in flight besides key and value: its operation on the consumer's
 /// side and its message on the producer's, measured with small records.
 pub const RECORD_OVERHEAD: u64 = 512;

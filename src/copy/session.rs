@@ -9,59 +9,49 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use super::engine::{Answer, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
+use super::engine::{Answer, COMMIT_TIMEOUT, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
 use super::health::{Found, Held};
 use super::seat::Seat;
 use super::task::{Action, Event, Limits, PartitionId, Task};
 use crate::context::throttle::Waiting;
 use crate::context::{View, now_ms};
 use crate::error::{Code, Error, Rank, Remedy, Result};
+use crate::kafka::TopicPartition;
 use crate::kafka::admin::OffsetSpec;
-use crate::kafka::{NextOffset, Source, TopicPartition};
 use crate::metrics::TopicMetrics;
 use crate::state::audit;
-use crate::state::bounds::{self, offset};
+use crate::state::bounds::{self};
 use crate::state::gaps::Gap;
-use crate::state::ledger::{Fence, NotFenced, StateRecord};
+use crate::state::ledger::StateRecord;
 use crate::state::mm2_positions::Mm2Mirror;
-use crate::state::resume::{Bounds, LeaderEpoch, NO_PROGRESS, Started, Truncation, begin_reading};
-use crate::state::slot::{
-    Birth, Slot, Unborn, Wanted, born_record, progress_record, segment_record, spare_record,
-};
+use crate::state::resume::{LeaderEpoch, Truncation};
+use crate::state::slot::{Birth, Slot, Unborn, Wanted, born_record, progress_record, segment_record};
 use crate::state::{task_of, topics};
-use crate::status::{PartitionState, PartitionStatus, TaskState};
+use crate::status::TaskState;
 use crate::topology::{Delivery, Provenance};
 
-/// How long one commit may take before its outcome counts as unknown.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one attempt to fence former owners may take.
-const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A transactional id that cannot be had for so long after an abort of ours is held up by it.
-const HELD_UP: Duration = Duration::from_millis(700);
-/// How long stored progress may take to be read.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+mod adoption;
+mod owning;
+mod report;
+
+use owning::{own_slot, wait_for_view};
+
 /// How long giving a transaction up may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer about offsets may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the source may take to tell where unborn partitions begin, while others wait for the answer.
-const UNBORN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a running task looks at things other than records.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
 /// How often its status is published.
 const PUBLISH: Duration = Duration::from_millis(500);
-/// After a question to the clusters has failed as a whole, it is asked again this much later.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a task with halted partitions looks whether an operator has decided about something.
 const DECISIONS: Duration = Duration::from_secs(1);
 /// … and how often where that cannot be told, which takes all the time that an answer may take.
 const DECISIONS_UNKNOWN: Duration = Duration::from_secs(5);
 /// How long an answer about the audit trail may take.
 const TRAIL_TIMEOUT: Duration = Duration::from_millis(500);
-/// An error of the source that the client retries is shown when a partition has given nothing for so long.
-const STALLED: Duration = Duration::from_secs(5);
 /// As many sessions in a row that failed without an explanation make the next one look for who is to blame.
 const UNEXPLAINED: u32 = 2;
 
@@ -801,442 +791,5 @@ impl<'a> Session<'a> {
         let accepts = route.map(|route| route.accepts.settings.clone());
         self.task
             .hold(tp, error, offset, found, accepts.as_deref().unwrap_or_default());
-    }
-
-    /// As [`Session::adopt`], of a session that runs: a cluster that cannot be asked now does not end it.
-    fn adopt_again(&mut self, now: Instant) -> Result<()> {
-        if self.ask_at.is_some_and(|at| now < at) {
-            return Ok(());
-        }
-        self.ask_at = None;
-        match self.adopt() {
-            Err(Stop::Asking(error)) => {
-                debug!(%error, "the clusters cannot be asked about partitions now");
-                self.ask_at = Some(now + ASK_AGAIN);
-                Ok(())
-            }
-            Err(Stop::Session(error)) => Err(error),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// Holds stored progress of every partition that is ours and not read yet against the source, and
-    /// assigns those that may begin.
-    fn adopt(&mut self) -> std::result::Result<(), Stop> {
-        let now = Instant::now();
-        let flow = self.task.flow.clone();
-        let wanted: Vec<TopicPartition> = self
-            .view
-            .partitions
-            .keys()
-            .filter(|tp| task_of(tp, self.view.tasks) == self.task.task)
-            .filter(|tp| match self.ids.get(*tp) {
-                Some(id) => !self.partitions[id.0].active && self.state.is_settled(*id),
-                None => true,
-            })
-            .filter(|tp| self.task.health.may_be_tried(tp, now))
-            .cloned()
-            .collect();
-        let wanted = self.born_of(wanted);
-        // Of those that are tried alone, one at a time.
-        let mut may_try = self.state.may_try();
-        let wanted: Vec<_> = wanted
-            .into_iter()
-            .filter(|tp| !self.task.health.is_tried_alone(tp) || std::mem::take(&mut may_try))
-            .collect();
-        if wanted.is_empty() || self.task.drain.is_cancelled() {
-            return Ok(());
-        }
-        let routed: Vec<_> = wanted
-            .into_iter()
-            .map(|tp| {
-                let remote = self.view.partitions[&tp].remote.clone();
-                (tp, remote)
-            })
-            .collect();
-        let bounds = bounds::ask(&flow.source_admin, &flow.target_admin, &routed).map_err(Stop::Asking)?;
-
-        let (mut assign, mut trial) = (vec![], None);
-        for (tp, bounds) in &bounds {
-            let min_in_sync = self
-                .view
-                .partitions
-                .get(tp)
-                .and_then(|route| route.accepts.min_in_sync);
-            let begun = bounds.as_ref().map_err(Error::clone).and_then(|bounds| {
-                takes_records(bounds, min_in_sync)?;
-                let stored = self.slot.progress.get(tp);
-                Ok((
-                    begin_reading(stored, bounds, flow.spec.on_gap.of(&tp.topic))?,
-                    bounds,
-                ))
-            });
-            match begun {
-                Ok((begin, bounds)) if self.task.health.is_tried_alone(tp) => {
-                    trial = Some((tp.clone(), begin, bounds));
-                }
-                Ok((begin, bounds)) => assign.push((tp.clone(), begin, bounds)),
-                Err(error) => self.hold(tp, error, None, Found::Asked),
-            }
-        }
-        self.tell_unexplained(assign.iter().chain(&trial).map(|(tp, ..)| tp))?;
-        let routes: Vec<_> = assign
-            .iter()
-            .map(|(tp, begin, bounds)| {
-                let from = begin.read_from(self.slot.progress.get(tp), bounds);
-                (tp.clone(), self.view.partitions[tp].remote.clone(), from)
-            })
-            .collect();
-        // What was found of partitions that wait, and nothing else is to be stored at the moment.
-        if !self.open && !self.unstored.is_empty() {
-            self.commit()?;
-        }
-        if routes.is_empty() && trial.is_none() {
-            return Ok(());
-        }
-        let mut declared = vec![];
-        let mut ids = match routes.is_empty() {
-            true => vec![],
-            false => self.engine.assign(&routes)?,
-        };
-        let on_trial = match trial {
-            Some((tp, begin, bounds)) => {
-                let remote = &self.view.partitions[&tp].remote;
-                let from = begin.read_from(self.slot.progress.get(&tp), bounds);
-                let id = self.engine.assign_apart(&tp, remote, from)?;
-                ids.push(id);
-                assign.push((tp, begin, bounds));
-                Some(id)
-            }
-            None => None,
-        };
-        for (id, (tp, begin, bounds)) in ids.into_iter().zip(assign) {
-            let target_end = bounds.target_end;
-            let stored = self.slot.progress.get(&tp);
-            let Started {
-                progress,
-                map,
-                replayed,
-            } = begin.start(stored, bounds, flow.spec.delivery);
-            if let Some(gap) = begin.gap {
-                error!(topic = %tp.topic, partition = tp.partition, %gap, "gap declared");
-                flow.metrics.gap(gap.offsets());
-                declared.push((tp.clone(), gap));
-            }
-            if 0 < replayed {
-                info!(topic = %tp.topic, partition = tp.partition, replayed, "records are copied again");
-                self.task.metrics.replayed(replayed);
-            }
-            // After a crash MM2's positions may be those of the commit before.
-            let persist = stored != Some(&progress) || self.mirror.is_some();
-            let read = progress.leader_epoch;
-            self.slot.progress.insert(tp.clone(), progress);
-            debug!(topic = %tp.topic, partition = tp.partition, position = begin.position, "partition assigned");
-            if self.partitions.len() <= id.0 {
-                let metrics = self.task.metrics.topic(&tp.topic);
-                self.partitions.push(Assigned {
-                    tp: tp.clone(),
-                    metrics,
-                    active: true,
-                    complaint: None,
-                    start: 0,
-                    read: None,
-                });
-            }
-            let it = &mut self.partitions[id.0];
-            it.active = true;
-            it.start = begin.position;
-            it.read = read;
-            self.ids.insert(tp, id);
-            let start = Source(NextOffset(begin.position));
-            self.step(Event::Assigned {
-                partition: id,
-                start,
-                next_target: target_end,
-                map,
-                persist,
-                on_trial: on_trial == Some(id),
-            })?;
-        }
-        self.declare(declared);
-        // A start that was decided is stored before the first record goes.
-        self.step(Event::Tick)?;
-        Ok(())
-    }
-
-    /// Those that may begin. Of those that are unborn the source is asked, and what it does not tell holds them.
-    fn born_of(&mut self, wanted: Vec<TopicPartition>) -> Vec<TopicPartition> {
-        let asked = self.slot.to_ask(|tp| wanted.contains(tp));
-        if asked.is_empty() {
-            return wanted;
-        }
-        let admin = &self.task.flow.source_admin;
-        let told = admin.list_offsets(&asked, true, UNBORN_TIMEOUT);
-        // An answer about partitions of which none has a leader is none at all.
-        let told = told.unwrap_or_else(|error| {
-            let same = |(tp, _)| (tp, Err(error.clone()));
-            asked.into_iter().map(same).collect()
-        });
-        self.bear(&told);
-        let unborn: BTreeSet<_> = self.slot.birth.unborn.iter().map(Unborn::tp).collect();
-        let (waiting, born): (Vec<_>, _) = wanted.into_iter().partition(|tp| unborn.contains(tp));
-        for tp in waiting {
-            if let Err(error) = offset(&told, &tp) {
-                self.hold(&tp, error, None, Found::Asked);
-            }
-        }
-        born
-    }
-
-    /// Says of partitions that begin, before their first record goes, that the target holds records there which
-    /// nothing explains.
-    fn tell_unexplained<'b>(
-        &mut self,
-        beginning: impl Iterator<Item = &'b TopicPartition>,
-    ) -> std::result::Result<(), Stop> {
-        let explained = |tp: &TopicPartition| {
-            self.task.unexplained.contains_key(tp) || self.slot.progress.contains_key(tp)
-        };
-        let there =
-            |tp: &TopicPartition| TopicPartition::new(self.view.partitions[tp].remote.as_str(), tp.partition);
-        let new: BTreeMap<_, _> = beginning
-            .filter(|tp| !explained(tp))
-            .map(|tp| (there(tp), tp.clone()))
-            .collect();
-        let asked: Vec<_> = new.keys().cloned().collect();
-        let occupied = bounds::occupied(&self.task.flow.target_admin, &asked).map_err(Stop::Asking)?;
-        for (remote, offsets) in occupied {
-            let tp = &new[&remote];
-            warn!(
-                topic = %tp.topic,
-                partition = tp.partition,
-                target_topic = %remote.topic,
-                offsets,
-                advice = NO_PROGRESS,
-                "the target holds records that no progress explains; copying goes on behind them"
-            );
-            self.task.unexplained.insert(tp.clone(), offsets);
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self, now: Instant) {
-        self.published = Some(now);
-        let mut partitions: Vec<PartitionStatus> = vec![];
-        let present = self
-            .view
-            .partitions
-            .keys()
-            .filter(|tp| task_of(tp, self.view.tasks) == self.task.task);
-        let absent = self.view.held.keys();
-        let absent = absent.filter(|tp| task_of(tp, self.view.tasks) == self.task.task);
-        // What was stopped and has left the view since, as with its topic, must not just vanish.
-        let running = self.partitions.iter().filter(|it| it.active).map(|it| &it.tp);
-        let held = self.task.health.all().map(|(tp, _)| tp);
-        let all: BTreeSet<&TopicPartition> = present.chain(absent).chain(running).chain(held).collect();
-        for tp in all {
-            let stored = self.slot.progress.get(tp);
-            let id = self.ids.get(tp).filter(|id| self.partitions[id.0].active);
-            let held = self.task.health.held(tp);
-            let absent = self.view.held.get(tp);
-            let stalled = id
-                .and_then(|id| self.partitions[id.0].complaint.as_ref())
-                .filter(|(_, since)| STALLED <= now.saturating_duration_since(*since));
-            let trouble = absent.or(stalled.map(|(error, _)| error));
-            partitions.push(PartitionStatus {
-                topic: tp.topic.to_string(),
-                partition: tp.partition,
-                state: match (held, id) {
-                    (Some(held), _) if held.error.code == Code::SourceTopicMissing || held.is_brief(now) => {
-                        PartitionState::Starting
-                    }
-                    (Some(held), _) if held.error.code.page().remedy == Remedy::HaltPartition => {
-                        PartitionState::Halted
-                    }
-                    (Some(_), _) => PartitionState::Paused,
-                    (None, _) if trouble.is_some() => PartitionState::Paused,
-                    (None, Some(_)) => PartitionState::Running,
-                    (None, None) => PartitionState::Starting,
-                },
-                reason: match (held, trouble) {
-                    (Some(held), _) => Some(reason(held, now)),
-                    (None, Some(error)) => Some(error.with_advice()),
-                    (None, None) => None,
-                },
-                next_source_offset: match id {
-                    Some(id) => self.state.stored_position(*id).map(|next| next.0.0),
-                    None => stored.map(|stored| stored.next_source_offset),
-                },
-                next_target_offset: id
-                    .and_then(|id| self.state.next_target(*id))
-                    .or(stored.and_then(|stored| stored.next_target_offset)),
-                source_end_offset: None,
-                source_high_watermark: None,
-                lag_records: None,
-                lag_seconds: None,
-                notice: self.task.unexplained.get(tp).map(|offsets| {
-                    format!("the target held {offsets} offsets that no progress explains; {NO_PROGRESS}")
-                }),
-                uncommitted_records: None,
-                open_transaction_seconds: None,
-                replayed_records: stored.map_or(0, |stored| stored.replayed_records),
-                gaps: stored.map_or(vec![], |stored| stored.gaps.lines()),
-            });
-        }
-        let mut published = self.task.published.lock();
-        published.at = now;
-        let status = &mut published.status;
-        status.waiting_for = match (self.task.account.wait().is_some(), self.state.is_full()) {
-            (true, _) => Some("throttled".into()),
-            (false, true) => Some("buffer_full".into()),
-            (false, false) => None,
-        };
-        status.in_flight_bytes = self.state.in_flight_bytes();
-        status.partitions = partitions;
-    }
-}
-
-/// Why partitions could not be taken in.
-enum Stop {
-    /// A cluster could not be asked.
-    Asking(Error),
-    /// The session cannot go on.
-    Session(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Session(error)
-    }
-}
-
-impl From<Stop> for Error {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Asking(error) | Stop::Session(error) => error,
-        }
-    }
-}
-
-/// Whether a target partition takes records, as far as asking tells.
-fn takes_records(bounds: &Bounds, min_in_sync: Option<usize>) -> Result<()> {
-    if bounds.writable == Some(false) {
-        let detail = "the target topic may not be written";
-        return Err(Error::new(Code::TargetNotAuthorized, detail));
-    }
-    // A topic with fewer replicas than the setting asks for needs all of them: Kafka's `Partition.effectiveMinIsr`.
-    match min_in_sync.map(|least| least.min(bounds.replicas)) {
-        Some(least) if bounds.in_sync < least => Err(Error::new(
-            Code::TargetNoAnswer,
-            format!(
-                "the target partition has {} in-sync replicas, and min.insync.replicas is {least}",
-                bounds.in_sync
-            ),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Why a partition waits, where, and for how long it has.
-fn reason(held: &Held, now: Instant) -> String {
-    let offset = held
-        .offset
-        .map_or(String::new(), |offset| format!(" (at source offset {offset})"));
-    let since = now.saturating_duration_since(held.since).as_secs();
-    format!(
-        "{}{offset}; {}; held for {since} s",
-        held.error,
-        held.error.code.page().advice
-    )
-}
-
-/// Makes the slot ours: fences every former owner, then reads what is stored. `None`: asked to drain meanwhile.
-///
-/// The task's own transactional id can be held up by a transaction that we gave up ourselves and that cannot end. Then
-/// the spare serves, for as long as this session lasts, and no two owners can both believe:
-///
-/// ```text
-///  we     own id held up (our own abort) ─ fence the spare ─ store "spare in use" ─ own id still held up ─ read, go on
-///  others                        own id fenced: not before it is free ─▶ read: "spare in use" ─ fence the spare: ends us
-/// ```
-fn own_slot(
-    task: &mut Seat,
-    engine: impl Fn(Fence) -> Result<RecordEngine>,
-) -> Result<Option<(RecordEngine, Slot)>> {
-    let (flow, number) = (task.flow.clone(), task.task);
-    let topic = flow.spec.id.progress_topic();
-    let read = || Slot::read_fenced(&flow.target_admin, &flow.target, &topic, number, READ_TIMEOUT);
-    let mut own = engine(Fence::Own(number))?;
-    loop {
-        let patience = if task.left_open { HELD_UP } else { FENCE_TIMEOUT };
-        let held_up = match own.fence(patience) {
-            Ok(()) => break,
-            Err(NotFenced::Refused(error)) => return Err(error),
-            Err(NotFenced::Waiting(error)) => {
-                task.set_state(TaskState::Starting, Some(&error));
-                false
-            }
-            Err(NotFenced::HeldUp(error)) => {
-                task.set_state(TaskState::Starting, Some(&error));
-                true
-            }
-        };
-        if task.drain.is_cancelled() {
-            return Ok(None);
-        }
-        if !task.left_open || !held_up {
-            continue;
-        }
-        let mut spare = engine(Fence::Spare(number))?;
-        match spare.fence(FENCE_TIMEOUT) {
-            Ok(()) => spare.commit(&[spare_record(number, true)], false, COMMIT_TIMEOUT)?,
-            Err(NotFenced::Refused(error)) => return Err(error),
-            Err(NotFenced::Waiting(_) | NotFenced::HeldUp(_)) => continue,
-        }
-        match own.fence(HELD_UP) {
-            Ok(()) => break,
-            Err(NotFenced::Refused(error)) => return Err(error),
-            Err(NotFenced::Waiting(_)) => {}
-            Err(NotFenced::HeldUp(error)) => {
-                warn!(%error, "an aborted transaction cannot end; the task goes on by its spare transactional id");
-                return Ok(Some((spare, read()?.whole()?)));
-            }
-        }
-    }
-    task.left_open = false;
-    let slot = read()?;
-    if !slot.spare_may_write() {
-        return Ok(Some((own, slot)));
-    }
-    let mut spare = engine(Fence::Spare(number))?;
-    loop {
-        match spare.fence(FENCE_TIMEOUT) {
-            Ok(()) => break,
-            Err(NotFenced::Refused(error)) => return Err(error),
-            Err(NotFenced::Waiting(error) | NotFenced::HeldUp(error)) => {
-                task.set_state(TaskState::Starting, Some(&error));
-            }
-        }
-        if task.drain.is_cancelled() {
-            return Ok(None);
-        }
-    }
-    let slot = read()?.whole()?;
-    if slot.spare {
-        own.commit(&[spare_record(number, false)], false, COMMIT_TIMEOUT)?;
-    }
-    Ok(Some((own, slot)))
-}
-
-fn wait_for_view(task: &Seat) -> Option<Arc<View>> {
-    loop {
-        if task.drain.is_cancelled() {
-            return None;
-        }
-        if let Some(view) = task.flow.view.load_full() {
-            return Some(view);
-        }
-        task.still_here();
-        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
