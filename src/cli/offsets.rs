@@ -7,15 +7,14 @@ use std::sync::Arc;
 use clap::{ArgGroup, Subcommand};
 use serde_json::Value;
 
-use self::positions::{
-    Look, Place, Row, block, group_runs, look, offset_run, positions, read_maps, selected_groups, told_rows,
-};
+use self::positions::{block, group_runs, offset_run, positions, told_rows};
 use super::answer::{ExitCode, Outcome, Output, OutputFormat, failed, print, usage, verdict};
 use super::flows::{named, of_each, of_groups, one, told};
 use crate::config::Config;
 use crate::error::{Result, Side};
 use crate::kafka::TopicPartition;
 use crate::kafka::groups::GroupProcess;
+use crate::operations::group_positions::{Look, Place, Row, look, read_maps, selected_groups};
 use crate::topology::FlowSpec;
 
 mod diff;

@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::positions::{Look, Now, Place, look, positions_on, selected_groups};
+use super::positions::note_outdated;
 use crate::cli::table::{count, table};
 use crate::config::Config;
 use crate::error::{Error, Result, Side};
@@ -16,6 +16,7 @@ use crate::kafka::TopicPartition;
 use crate::kafka::admin::GroupState;
 use crate::kafka::groups::{Commit, GroupProcess, Read};
 use crate::offset_map::Translation;
+use crate::operations::group_positions::{Look, Now, Place, look, positions_on, selected_groups};
 use crate::topology::FlowSpec;
 
 /// Group sync runs once per interval, and may have begun a pass just before the group moved.
@@ -234,6 +235,7 @@ pub fn diff(
     };
     let groups: Vec<_> = groups.into_iter().collect();
     let mut look = look(config, flow, &groups, process)?;
+    note_outdated(&look);
     errors.append(&mut look.errors);
     let mut compared = compare(flow, &look, &active);
     let late: BTreeSet<_> = compared
@@ -305,8 +307,8 @@ pub fn block(flow: &FlowSpec, compared: &[Compared]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::offsets::positions::rows_of_group;
     use crate::cli::offsets::tests::{commit, copied};
+    use crate::operations::group_positions::rows_of_group;
 
     fn at(topic: &str, partition: i32, offset: i64) -> (TopicPartition, Commit) {
         (TopicPartition::new(topic, partition), commit(offset))
@@ -389,6 +391,7 @@ mod tests {
                 .into(),
             untold: ["untold".to_owned()].into(),
             copied: maps.into_keys().collect(),
+            outdated: BTreeMap::new(),
             errors: vec![],
         };
         (flow, look)

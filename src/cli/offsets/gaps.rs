@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
-use super::positions::CLIENT_ID;
 use super::selection::Selection;
 use crate::cli::answer::verdict;
 use crate::cli::answer::{Outcome, Output, OutputFormat, failed, json as as_text, print};
@@ -16,6 +15,7 @@ use crate::config::Config;
 use crate::context::now_ms;
 use crate::error::{Code, Error, Result};
 use crate::kafka::TopicPartition;
+use crate::operations::group_positions::CLIENT_ID;
 use crate::operations::stopped::StoppedFlow;
 use crate::state::audit::Change;
 use crate::state::audit::{Deed, login};

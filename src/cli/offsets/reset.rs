@@ -6,7 +6,6 @@ use clap::{ArgGroup, Args};
 use jiff::{Span, SpanRelativeTo, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Value, json};
 
-use super::positions::{CLIENT_ID, PATIENCE};
 use super::selection::Selection;
 use crate::cli::answer::{Execution, ExitCode, Outcome, Output, OutputFormat, failed, json, print, usage};
 use crate::cli::flows::{one, told};
@@ -16,6 +15,7 @@ use crate::context::now_ms;
 use crate::error::Error;
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::OffsetSpec;
+use crate::operations::group_positions::{CLIENT_ID, PATIENCE};
 use crate::operations::stopped::{Ledgers, StoppedFlow};
 use crate::state::audit::Change;
 use crate::state::audit::{Deed, login};

@@ -7,7 +7,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::positions::told_rows;
-use super::positions::{CLIENT_ID, Now, Row, look, selected_groups};
 use crate::cli::answer::verdict;
 use crate::cli::answer::{Execution, Outcome, Output, OutputFormat, failed, json, print};
 use crate::cli::flows::of_groups;
@@ -19,6 +18,7 @@ use crate::error::{Error, Side};
 use crate::kafka::TopicPartition;
 use crate::kafka::admin::GroupState;
 use crate::kafka::groups::{Commit, GroupProcess, Groups};
+use crate::operations::group_positions::{CLIENT_ID, Now, Row, look, selected_groups};
 use crate::services::group_sync::decide::metadata;
 use crate::state::audit::{Deed, login};
 use crate::state::moved_groups::{Given, follow_again};
@@ -186,9 +186,9 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Sync) -> Outcome<()>
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::positions::rows_of_group;
     use super::super::tests::{commit, copied};
     use super::*;
+    use crate::operations::group_positions::rows_of_group;
 
     #[test]
     fn each_position_says_what_it_costs() {
