@@ -171,13 +171,12 @@ impl Runner {
         phase.send_modify(|phase| phase.tasks_total = Some(found.tasks));
         let drained = CancellationToken::new();
         let tasks = async {
-            let replaced = || config_sync.subscribe();
             keep(Part::Ownership, parts, &context.metrics, &self.drain, || {
                 let (context, assignment, drain) = (context.clone(), assignment.clone(), self.drain.clone());
                 tasks::run(
                     context,
                     assignment,
-                    replaced(),
+                    config_sync.subscribe(),
                     drain,
                     self.instance.clone(),
                     found.clone(),

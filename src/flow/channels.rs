@@ -9,8 +9,8 @@ use crate::copy::assignment::Assignment;
 use crate::error::Error;
 use crate::services::lag::SourceEnds;
 use crate::services::supervision::Parts;
-use crate::services::{Told, config_sync, heartbeats};
-use crate::status::GroupSyncStatus;
+use crate::services::{Told, config_sync};
+use crate::status::{GroupSyncStatus, HeartbeatStatus};
 
 /// What the parts of a flow tell, each in a channel of its own that it alone writes.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(super) struct Channels {
     pub(super) assignment: Arc<watch::Sender<Assignment>>,
     pub(super) config_sync: Arc<watch::Sender<Told<config_sync::Report>>>,
     pub(super) groups: Arc<watch::Sender<Told<Option<GroupSyncStatus>>>>,
-    pub(super) heartbeats: Arc<watch::Sender<Told<heartbeats::Report>>>,
+    pub(super) heartbeats: Arc<watch::Sender<Told<Option<HeartbeatStatus>>>>,
     pub(super) ends: Arc<watch::Sender<Told<SourceEnds>>>,
     pub(super) parts: Parts,
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::channels::{Channels, Stands};
 use crate::error::Error;
-use crate::services::lag;
+use crate::services::{config_sync, lag};
 use crate::status::{
     ConfigSyncStatus, FlowState, FlowStatus, HeartbeatStatus, PartState, PartStatus, PartitionState,
     TaskState, TaskStatus,
@@ -14,7 +14,7 @@ use crate::topology::{Delivery, FlowSpec};
 /// Puts the status of a flow together.
 pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant) -> FlowStatus {
     let (phase, assignment) = (told.phase.borrow(), told.assignment.borrow());
-    let (config_sync, groups, heartbeats) = (
+    let (sync_told, groups, heartbeats) = (
         told.config_sync.borrow(),
         told.groups.borrow(),
         told.heartbeats.borrow(),
@@ -27,8 +27,8 @@ pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant
         .context
         .as_ref()
         .is_some_and(|context| context.view.load().is_some());
-    let sync = config_sync.report.as_ref().map(|(report, _)| report);
-    let sync_status = match (sync, &config_sync.trouble) {
+    let sync = sync_told.report.as_ref().map(|(report, _)| report);
+    let sync_status = match (sync, &sync_told.trouble) {
         (None, None) => None,
         (report, trouble) => Some(ConfigSyncStatus {
             seconds_since_last_pass: report.and_then(|it| it.read).map(|at| seconds(at, now)),
@@ -36,6 +36,7 @@ pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant
                 (Some(error), _) => vec![error.with_advice()],
                 (None, report) => report.map_or(vec![], |it| it.status.errors.clone()),
             },
+            mode: config_sync::mode(spec),
             ..report.map(|it| it.status.clone()).unwrap_or_default()
         }),
     };
@@ -53,7 +54,7 @@ pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant
         joined: assignment.joined,
         holders: assignment.holders.now(now),
         has_view,
-        sync_trouble: config_sync.trouble.as_ref(),
+        sync_trouble: sync_told.trouble.as_ref(),
         sync_error: sync_status
             .as_ref()
             .and_then(|status| status.errors.first().map(String::as_str)),
@@ -83,8 +84,8 @@ pub(super) fn of(spec: &FlowSpec, told: &Channels, stands: &Stands, now: Instant
         open_transaction_seconds: lag.open,
         config_sync: sync_status,
         groups,
-        heartbeats: heartbeats.report.as_ref().and_then(|(report, _)| {
-            let (status, at) = report.as_ref()?;
+        heartbeats: heartbeats.report.as_ref().and_then(|(report, at)| {
+            let status = report.as_ref()?;
             Some(HeartbeatStatus {
                 age_seconds: status.age_seconds.map(|age| age + seconds(*at, now)),
                 ..status.clone()
@@ -292,6 +293,30 @@ mod tests {
             ..abandoned
         };
         assert_eq!(state(&draining).0, FlowState::Draining);
+    }
+
+    #[test]
+    fn a_first_pass_of_config_sync_that_fails_is_told_with_its_mode() {
+        let path = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let topology = path("topologies/active-standby.yaml");
+        let (_, topologies) = crate::topology::load(&path("config/local.yaml"), &[topology], &|_| None)
+            .expect("an example without mistakes");
+        let spec = &topologies[0].flows[0];
+        let (told, stands) = (
+            Channels::default(),
+            Stands {
+                draining: false,
+                abandoned: false,
+            },
+        );
+        assert!(of(spec, &told, &stands, Instant::now()).config_sync.is_none());
+        let error = Error::new(Code::SourceUnreachable, "nobody is there");
+        told.config_sync.send_modify(|told| told.trouble = Some(error));
+        let status = of(spec, &told, &stands, Instant::now())
+            .config_sync
+            .expect("it has tried");
+        assert_eq!((status.mode.as_str(), status.errors.len()), ("apply", 1));
+        assert_eq!(status.seconds_since_last_pass, None);
     }
 
     #[test]

@@ -330,7 +330,8 @@ fn stops_tasks(error: &Error) -> bool {
     replaced.contains(&error.code)
 }
 
-fn mode(spec: &FlowSpec) -> String {
+/// The mode of config sync, as the status has it.
+pub fn mode(spec: &FlowSpec) -> String {
     match spec.config_sync.mode {
         SyncMode::Apply => "apply".into(),
         SyncMode::Report => "report".into(),

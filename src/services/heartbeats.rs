@@ -12,7 +12,7 @@
 //! In MM2, too, the heartbeats that a flow copies are those of the opposite direction, written by its herder.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -54,9 +54,6 @@ pub struct Heartbeats {
     look: u32,
 }
 
-/// The status of heartbeats, and when it was that.
-pub type Report = Option<(HeartbeatStatus, Instant)>;
-
 impl Heartbeats {
     /// The duty of a flow with heartbeats so far apart.
     pub fn new(interval: Duration) -> Self {
@@ -72,14 +69,14 @@ impl Heartbeats {
 
 impl Duty for Heartbeats {
     /// Nothing where another daemon leads the flow.
-    type Report = Report;
+    type Report = Option<HeartbeatStatus>;
     const PART: Part = Part::Heartbeats;
 
     fn interval(&self) -> Duration {
         self.interval
     }
 
-    fn pass(&mut self, flow: &FlowContext, assignment: &Assignment) -> Result<Report> {
+    fn pass(&mut self, flow: &FlowContext, assignment: &Assignment) -> Result<Self::Report> {
         let Some(lead) = assignment.lead() else {
             self.carrier = None;
             self.look = 0;
@@ -91,7 +88,7 @@ impl Duty for Heartbeats {
         }
         self.look = (self.look + 1) % self.looks;
         carrier.look(flow);
-        Ok(Some((carrier.status(), Instant::now())))
+        Ok(Some(carrier.status()))
     }
 }
 
