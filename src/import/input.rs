@@ -63,6 +63,14 @@ pub(super) struct Flow {
     pub(super) heartbeats: Option<Keys>,
 }
 
+impl Flow {
+    /// The keys of the connectors that run, the source connector's first.
+    pub(super) fn connectors(&self) -> impl Iterator<Item = &Keys> {
+        let others = self.checkpoints.iter().chain(&self.heartbeats);
+        std::iter::once(&self.records).chain(others)
+    }
+}
+
 /// The input's keys, and what is said about each.
 pub(super) struct Sheet {
     pub(super) problems: Problems,

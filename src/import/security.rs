@@ -5,19 +5,17 @@ use std::collections::BTreeMap;
 use super::input::{Cluster, Id, Keys, Sheet};
 use super::value::{Reference, is_dynamic, literal, reference};
 use super::verdicts::{Class, Holds};
+use super::write::Map;
 use crate::config::short;
-
-/// Keys of `security:`, dotted where they are nested, and what to write.
-pub type Lines = Vec<(String, String)>;
 
 /// Everything the cluster says about security; each of its keys gets a verdict.
 ///
 /// `prefix` begins the names of its variables.
-pub fn security(cluster: &Cluster, prefix: &str, sheet: &mut Sheet) -> Lines {
+pub fn security(cluster: &Cluster, prefix: &str, sheet: &mut Sheet) -> Map {
     let mut builder = Builder {
         prefix,
         sheet,
-        lines: Vec::new(),
+        lines: Map::default(),
     };
     if cluster.strimzi.is_empty() {
         builder.java(&cluster.security);
@@ -37,7 +35,7 @@ pub fn security(cluster: &Cluster, prefix: &str, sheet: &mut Sheet) -> Lines {
 struct Builder<'a> {
     prefix: &'a str,
     sheet: &'a mut Sheet,
-    lines: Lines,
+    lines: Map,
 }
 
 const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"];
@@ -46,7 +44,7 @@ const KERBEROS: &str = "needs a causeway built with `--features gssapi`";
 
 impl Builder<'_> {
     fn line(&mut self, key: &str, text: impl Into<String>) {
-        self.lines.push((key.to_owned(), text.into()));
+        self.lines.put(key, text.into());
     }
 
     fn name(&self, end: &str) -> String {
