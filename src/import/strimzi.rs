@@ -255,32 +255,19 @@ impl Reader<'_> {
     }
 
     fn mirror(&mut self, at: At, entries: &[Entry], path: &str) -> Option<Flow> {
-        let (mut source, mut target) = (None, self.worker.clone());
-        let mut target_id = None;
+        let (mut source, mut target, mut target_id) = (None, self.worker.clone(), None);
         let (mut records, mut checkpoints, mut heartbeats) = (None, None, None);
         let mut patterns = Vec::new();
         for entry in entries {
             match (entry.key.as_str(), &entry.value.kind) {
-                ("sourceCluster" | "targetCluster", Yaml::Scalar(alias)) => {
+                (field @ ("sourceCluster" | "targetCluster"), Yaml::Scalar(alias)) => {
                     let id = self.leaf(entry, path);
                     self.sheet.carried(id, "→ a flow of the topology");
-                    if entry.key == "targetCluster" {
-                        target_id = Some(id);
+                    self.known(entry, alias)?;
+                    match field {
+                        "sourceCluster" => source = Some(alias.clone()),
+                        _ => (target, target_id) = (Some(alias.clone()), Some(id)),
                     }
-                    if !self.clusters.iter().any(|it| it.alias == *alias) {
-                        let known: Vec<&str> = self.clusters.iter().map(|it| it.alias.as_str()).collect();
-                        let hint = format!("`clusters` names {}", short(&known.join(", ")));
-                        self.sheet
-                            .problems
-                            .add(entry.value.at, format!("there is no cluster `{}`", short(alias)))
-                            .hint = Some(hint);
-                        return None;
-                    }
-                    *if entry.key == "sourceCluster" {
-                        &mut source
-                    } else {
-                        &mut target
-                    } = Some(alias.clone());
                 }
                 ("source", Yaml::Map(entries)) => {
                     source = self.cluster(entry.key_at, entries, &format!("{path}source."))
@@ -288,34 +275,13 @@ impl Reader<'_> {
                 ("sourceConnector", _) => records = Some(self.connector(entry, path)),
                 ("checkpointConnector", _) => checkpoints = Some(self.connector(entry, path)),
                 ("heartbeatConnector", _) => heartbeats = Some(self.connector(entry, path)),
-                ("topicsPattern", _) => patterns.push(("topics", self.leaf(entry, path))),
-                ("topicsExcludePattern" | "topicsBlacklistPattern", _) => {
-                    patterns.push(("topics.exclude", self.leaf(entry, path)))
-                }
-                ("groupsPattern", _) => patterns.push(("groups", self.leaf(entry, path))),
-                ("groupsExcludePattern" | "groupsBlacklistPattern", _) => {
-                    patterns.push(("groups.exclude", self.leaf(entry, path)))
-                }
-                _ => {
-                    self.leaf(entry, path);
+                (field, _) => {
+                    let id = self.leaf(entry, path);
+                    patterns.extend(pattern(field).map(|key| (key, id)));
                 }
             }
         }
-        let (Some(source), Some(target)) = (source, target) else {
-            self.sheet
-                .problems
-                .add(at, "a mirror needs a source and a target cluster")
-                .hint = Some(
-                "v1beta2: `sourceCluster` and `targetCluster`; v1: `source` here and `spec.target`".into(),
-            );
-            return None;
-        };
-        if source == target {
-            self.sheet
-                .problems
-                .add(at, "a mirror needs two different clusters");
-            return None;
-        }
+        let (source, target) = self.ends(at, source, target)?;
         if let (Some(id), Some(worker)) = (target_id, &self.worker)
             && *worker != target
         {
@@ -328,17 +294,13 @@ impl Reader<'_> {
         }
         // The operator writes the patterns over what the connectors' own `config` says.
         for (key, id) in patterns {
-            let connectors = [
-                records.as_mut().filter(|_| key.starts_with("topics")),
-                checkpoints.as_mut(),
-            ];
-            let mut read = false;
-            for keys in connectors.into_iter().flatten() {
-                self.sheet.put(keys, key, id);
-                read = true;
-            }
-            if !read {
+            let source = records.as_mut().filter(|_| key.starts_with("topics"));
+            let readers: Vec<&mut Keys> = source.into_iter().chain(&mut checkpoints).collect();
+            if readers.is_empty() {
                 self.sheet.gone(id, "there is no connector that would read it");
+            }
+            for keys in readers {
+                self.sheet.put(keys, key, id);
             }
         }
         let Some(records) = records else {
@@ -359,24 +321,45 @@ impl Reader<'_> {
         })
     }
 
+    /// Refuses an alias that `clusters` does not name.
+    fn known(&mut self, entry: &Entry, alias: &str) -> Option<()> {
+        let known: Vec<&str> = self.clusters.iter().map(|it| it.alias.as_str()).collect();
+        if known.contains(&alias) {
+            return Some(());
+        }
+        let text = format!("there is no cluster `{}`", short(alias));
+        let hint = format!("`clusters` names {}", short(&known.join(", ")));
+        self.sheet.problems.add(entry.value.at, text).hint = Some(hint);
+        None
+    }
+
+    /// Source and target of a mirror, which must be two.
+    fn ends(&mut self, at: At, source: Option<String>, target: Option<String>) -> Option<(String, String)> {
+        let (Some(source), Some(target)) = (source, target) else {
+            let text = "a mirror needs a source and a target cluster";
+            let hint = "v1beta2: `sourceCluster` and `targetCluster`; v1: `source` here and `spec.target`";
+            self.sheet.problems.add(at, text).hint = Some(hint.into());
+            return None;
+        };
+        if source == target {
+            let text = "a mirror needs two different clusters";
+            self.sheet.problems.add(at, text);
+            return None;
+        }
+        Some((source, target))
+    }
+
     fn connector(&mut self, entry: &Entry, path: &str) -> Keys {
         let mut keys = Keys::new();
-        let path = format!("{path}{}.", entry.key);
-        let Yaml::Map(entries) = &entry.value.kind else {
-            let id = self.leaf(
-                entry,
-                path.strip_suffix(&format!("{}.", entry.key)).unwrap_or_default(),
-            );
-            self.sheet.carried(id, "→ the flow's defaults");
-            return keys;
+        let entries = match &entry.value.kind {
+            Yaml::Map(entries) if !entries.is_empty() => entries,
+            _ => {
+                let id = self.leaf(entry, path);
+                self.sheet.carried(id, "→ the flow's defaults");
+                return keys;
+            }
         };
-        if entries.is_empty() {
-            let id = self.leaf(
-                entry,
-                path.strip_suffix(&format!("{}.", entry.key)).unwrap_or_default(),
-            );
-            self.sheet.carried(id, "→ the flow's defaults");
-        }
+        let path = format!("{path}{}.", entry.key);
         for entry in entries {
             match (entry.key.as_str(), &entry.value.kind) {
                 ("config", Yaml::Map(config)) => {
@@ -401,4 +384,15 @@ impl Reader<'_> {
         }
         keys
     }
+}
+
+/// MM2's key of a field that holds a pattern.
+fn pattern(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "topicsPattern" => "topics",
+        "topicsExcludePattern" | "topicsBlacklistPattern" => "topics.exclude",
+        "groupsPattern" => "groups",
+        "groupsExcludePattern" | "groupsBlacklistPattern" => "groups.exclude",
+        _ => return None,
+    })
 }
