@@ -14,6 +14,8 @@ pub mod groups;
 #[allow(unsafe_code)]
 mod native;
 #[allow(unsafe_code)]
+mod objects;
+#[allow(unsafe_code)]
 pub mod producer;
 pub mod tail;
 

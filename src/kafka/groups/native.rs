@@ -18,10 +18,9 @@ use sys::rd_kafka_resp_err_t as Err_t;
 
 use super::wire::{Commit, Deleted, Positions, Read, Written};
 use crate::error::{Code, Error, Result, Side};
-use crate::kafka::admin::{
-    Admin, ErrorText, GRACE, Owned, SLICE, c_string, describe, items, milliseconds, slice, text,
-};
+use crate::kafka::admin::{Admin, GRACE, SLICE};
 use crate::kafka::codes::group_code;
+use crate::kafka::objects::{ErrorText, Owned, c_string, describe, items, milliseconds, slice, text};
 use crate::kafka::{ClusterAlias, TopicPartition};
 
 /// Calls in flight. Each is two small requests; more would only wait in the broker's queue.
