@@ -9,113 +9,101 @@ use crate::error::{Code, Side};
 /// `Fatal` says nothing by itself: the engine asks the producer for the error behind it and passes that one.
 /// Unknown codes become [`Code::SourceUnexpected`] or [`Code::TargetUnexpected`], which are retried.
 pub fn code(side: Side, error: K) -> Code {
-    use Side::*;
-    let on = |source, target| if side == Source { source } else { target };
-    match (error, side) {
-        (
-            K::BrokerTransportFailure
-            | K::AllBrokersDown
-            | K::Resolve
-            | K::OperationTimedOut
-            | K::TimedOutQueue
-            | K::MessageTimedOut
-            | K::RequestTimedOut
-            | K::NetworkException
-            | K::UnknownBroker,
-            _,
-        ) => on(Code::SourceUnreachable, Code::TargetUnreachable),
-
-        (
-            K::Authentication
-            | K::SSL
-            | K::SaslAuthenticationFailed
-            | K::UnsupportedSASLMechanism
-            | K::IllegalSASLState,
-            _,
-        ) => on(Code::SourceAuthentication, Code::TargetAuthentication),
-
-        (
-            K::LeaderNotAvailable
-            | K::NotLeaderForPartition
-            | K::BrokerNotAvailable
-            // An answer about the cluster that names neither a broker nor a topic.
-            | K::Partial
-            // The broker that was asked has left the cluster.
-            | K::DestroyBroker
-            | K::ReplicaNotAvailable
-            | K::NotController
-            | K::StaleControllerEpoch
-            | K::StaleBrokerEpoch
-            | K::CoordinatorLoadInProgress
-            | K::CoordinatorNotAvailable
-            | K::NotCoordinator
-            | K::WaitingForCoordinator
-            | K::NotEnoughReplicas
-            | K::NotEnoughReplicasAfterAppend
-            | K::KafkaStorageError
-            | K::FencedLeaderEpoch
-            | K::UnknownLeaderEpoch
-            | K::OffsetNotAvailable
-            | K::ThrottlingQuotaExceeded,
-            _,
-        ) => on(Code::SourceUnavailable, Code::TargetUnavailable),
-
-        (K::UnknownTopicOrPartition | K::UnknownPartition | K::UnknownTopic | K::UnknownTopicId, _) => {
-            on(Code::SourceTopicMissing, Code::TargetTopicMissing)
+    let (source, target) = match error {
+        K::BrokerTransportFailure
+        | K::AllBrokersDown
+        | K::Resolve
+        | K::OperationTimedOut
+        | K::TimedOutQueue
+        | K::MessageTimedOut
+        | K::RequestTimedOut
+        | K::NetworkException
+        | K::UnknownBroker => (Code::SourceUnreachable, Code::TargetUnreachable),
+        K::Authentication
+        | K::SSL
+        | K::SaslAuthenticationFailed
+        | K::UnsupportedSASLMechanism
+        | K::IllegalSASLState => (Code::SourceAuthentication, Code::TargetAuthentication),
+        // `Partial` is an answer about the cluster that names neither a broker nor a topic; `DestroyBroker` that the
+        // broker that was asked has left the cluster.
+        K::LeaderNotAvailable
+        | K::NotLeaderForPartition
+        | K::BrokerNotAvailable
+        | K::Partial
+        | K::DestroyBroker
+        | K::ReplicaNotAvailable
+        | K::NotController
+        | K::StaleControllerEpoch
+        | K::StaleBrokerEpoch
+        | K::CoordinatorLoadInProgress
+        | K::CoordinatorNotAvailable
+        | K::NotCoordinator
+        | K::WaitingForCoordinator
+        | K::NotEnoughReplicas
+        | K::NotEnoughReplicasAfterAppend
+        | K::KafkaStorageError
+        | K::FencedLeaderEpoch
+        | K::UnknownLeaderEpoch
+        | K::OffsetNotAvailable
+        | K::ThrottlingQuotaExceeded => (Code::SourceUnavailable, Code::TargetUnavailable),
+        K::UnknownTopicOrPartition | K::UnknownPartition | K::UnknownTopic | K::UnknownTopicId => {
+            (Code::SourceTopicMissing, Code::TargetTopicMissing)
         }
-        (K::TopicAuthorizationFailed, _) => on(Code::SourceNotAuthorized, Code::TargetNotAuthorized),
-        (
-            K::GroupAuthorizationFailed
-            | K::TransactionalIdAuthorizationFailed
-            | K::ClusterAuthorizationFailed,
-            _,
-        ) => on(Code::SourceNotAuthorized, Code::TargetStateNotAuthorized),
+        K::TopicAuthorizationFailed => (Code::SourceNotAuthorized, Code::TargetNotAuthorized),
+        K::GroupAuthorizationFailed
+        | K::TransactionalIdAuthorizationFailed
+        | K::ClusterAuthorizationFailed => (Code::SourceNotAuthorized, Code::TargetStateNotAuthorized),
+        error => (source_code(error), target_code(error)),
+    };
+    match side {
+        Side::Source => source,
+        Side::Target => target,
+    }
+}
 
-        (K::OffsetOutOfRange | K::AutoOffsetReset, Source) => Code::SourceOutOfRange,
-        (K::LogTruncation, Source) => Code::SourceTruncated,
+/// What only a source can mean by it.
+fn source_code(error: K) -> Code {
+    match error {
+        K::OffsetOutOfRange | K::AutoOffsetReset => Code::SourceOutOfRange,
+        K::LogTruncation => Code::SourceTruncated,
         // `InvalidMessage` is the broker's CORRUPT_MESSAGE, the others are the client's own checks.
         // A batch whose format the client does not know cannot be read either.
-        (K::BadMessage | K::BadCompression | K::InvalidMessage | K::NotImplemented, Source) => {
-            Code::SourceCorrupt
-        }
+        K::BadMessage | K::BadCompression | K::InvalidMessage | K::NotImplemented => Code::SourceCorrupt,
+        _ => Code::SourceUnexpected,
+    }
+}
 
-        (K::MessageSizeTooLarge | K::MessageBatchTooLarge | K::InvalidMessageSize, Target) => {
+/// What only a target can mean by it.
+fn target_code(error: K) -> Code {
+    match error {
+        K::MessageSizeTooLarge | K::MessageBatchTooLarge | K::InvalidMessageSize => {
             Code::TargetRecordTooLarge
         }
-        (K::InvalidRecord | K::InvalidTimestamp, Target) => Code::TargetRecordRejected,
-        (
-            K::InvalidConfig
-            | K::InvalidTopic
-            | K::InvalidPartitions
-            | K::InvalidReplicationFactor
-            | K::InvalidReplicaAssignment
-            | K::InvalidRequest
-            | K::InvalidArgument
-            | K::PolicyViolation,
-            Target,
-        ) => Code::TargetSettingRefused,
-        (K::ProducerFenced | K::InvalidProducerEpoch | K::Fenced | K::FencedInstanceId, Target) => {
-            Code::TargetFenced
-        }
-        (
-            K::InvalidTransactionalState
-            | K::InvalidProducerIdMapping
-            | K::InvalidTransactionTimeout
-            | K::ConcurrentTransactions
-            | K::TransactionCoordinatorFenced
-            | K::OutOfOrderSequenceNumber
-            | K::DuplicateSequenceNumber
-            | K::UnknownProducerId
-            | K::PurgeQueue
-            | K::PurgeInflight
-            // What the records around a refused one get.
-            | K::InvalidDifferentRecord
-            | K::Inconsistent
-            | K::State,
-            Target,
-        ) => Code::TargetTransactionFailed,
-
-        (_, _) => on(Code::SourceUnexpected, Code::TargetUnexpected),
+        K::InvalidRecord | K::InvalidTimestamp => Code::TargetRecordRejected,
+        K::InvalidConfig
+        | K::InvalidTopic
+        | K::InvalidPartitions
+        | K::InvalidReplicationFactor
+        | K::InvalidReplicaAssignment
+        | K::InvalidRequest
+        | K::InvalidArgument
+        | K::PolicyViolation => Code::TargetSettingRefused,
+        K::ProducerFenced | K::InvalidProducerEpoch | K::Fenced | K::FencedInstanceId => Code::TargetFenced,
+        // `InvalidDifferentRecord` is what the records around a refused one get.
+        K::InvalidTransactionalState
+        | K::InvalidProducerIdMapping
+        | K::InvalidTransactionTimeout
+        | K::ConcurrentTransactions
+        | K::TransactionCoordinatorFenced
+        | K::OutOfOrderSequenceNumber
+        | K::DuplicateSequenceNumber
+        | K::UnknownProducerId
+        | K::PurgeQueue
+        | K::PurgeInflight
+        | K::InvalidDifferentRecord
+        | K::Inconsistent
+        | K::State => Code::TargetTransactionFailed,
+        _ => Code::TargetUnexpected,
     }
 }
 
