@@ -436,6 +436,56 @@ fn overlaps(
         return Ok(BTreeMap::new());
     };
     let topic = &partition.topic;
+    let mut sides = sides(flow, remote, examined)?;
+    let mut overlaps = BTreeMap::new();
+    // MM2 reads what is not committed, unless it was told not to.
+    for uncommitted in [false, true] {
+        let mut starts = vec![];
+        for (number, it) in &mut sides {
+            it.source.clear();
+            it.behind = 0;
+            let proven = matches!(overlaps.get(number), Some(Overlap::Proven(_)));
+            if !proven && it.source_from < it.end {
+                starts.push((*number, Some(it.source_from)));
+            }
+        }
+        if starts.is_empty() {
+            break;
+        }
+        let stretch = Stretch {
+            topic,
+            partitions: &starts,
+            uncommitted,
+        };
+        read_to_end(
+            flow.source_connection,
+            Side::Source,
+            &stretch,
+            PATIENCE,
+            |message| {
+                let Some(it) = sides.get_mut(&message.partition()) else {
+                    return Ok(false);
+                };
+                it.source.push(seen(message, it.without_time));
+                it.behind += usize::from(it.last < message.offset());
+                // Enough to pair every record of the target, behind the one that was stored.
+                Ok(it.behind < it.target.len())
+            },
+        )?;
+        for (number, _) in &starts {
+            let overlap = sides[number].overlap();
+            overlaps.insert(*number, overlap);
+        }
+    }
+    for (number, it) in &sides {
+        // The source holds nothing from the stored record on.
+        overlaps.entry(*number).or_insert_with(|| it.overlap());
+    }
+    Ok(overlaps)
+}
+
+/// What to compare of each partition, and what the target has of it.
+fn sides(flow: &StoppedFlow<'_>, remote: &str, examined: &[Examined<'_>]) -> Result<BTreeMap<i32, Sides>> {
     let there = |it: &Examined<'_>| TopicPartition::new(remote, it.partition.partition);
     let asked: Vec<_> = examined
         .iter()
@@ -488,51 +538,7 @@ fn overlaps(
             Ok(it.target.len() <= COMPARED)
         },
     )?;
-    let mut overlaps = BTreeMap::new();
-    // MM2 reads what is not committed, unless it was told not to.
-    for uncommitted in [false, true] {
-        let mut starts = vec![];
-        for (number, it) in &mut sides {
-            it.source.clear();
-            it.behind = 0;
-            let proven = matches!(overlaps.get(number), Some(Overlap::Proven(_)));
-            if !proven && it.source_from < it.end {
-                starts.push((*number, Some(it.source_from)));
-            }
-        }
-        if starts.is_empty() {
-            break;
-        }
-        let stretch = Stretch {
-            topic,
-            partitions: &starts,
-            uncommitted,
-        };
-        read_to_end(
-            flow.source_connection,
-            Side::Source,
-            &stretch,
-            PATIENCE,
-            |message| {
-                let Some(it) = sides.get_mut(&message.partition()) else {
-                    return Ok(false);
-                };
-                it.source.push(seen(message, it.without_time));
-                it.behind += usize::from(it.last < message.offset());
-                // Enough to pair every record of the target, behind the one that was stored.
-                Ok(it.behind < it.target.len())
-            },
-        )?;
-        for (number, _) in &starts {
-            let overlap = sides[number].overlap();
-            overlaps.insert(*number, overlap);
-        }
-    }
-    for (number, it) in &sides {
-        // The source holds nothing from the stored record on.
-        overlaps.entry(*number).or_insert_with(|| it.overlap());
-    }
-    Ok(overlaps)
+    Ok(sides)
 }
 
 /// The ends of one partition on both sides.

@@ -320,39 +320,11 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
         .filter(|it| it.changes())
         .map(|it| it.change.clone())
         .collect();
-    let show = |written: bool| {
-        let rows: Vec<_> = moves.iter().map(Move::cells).collect();
-        let header = ["PARTITION", "NOW AT", "BECOMES", "SOURCE HAS", "EFFECT"];
-        let summary = match (written, changes.len()) {
-            (true, number) => format!("{} moved", count(number, "partition")),
-            (false, number) => format!(
-                "{} would move; nothing was written, give --execute",
-                count(number, "partition")
-            ),
-        };
-        print(&match arguments.output.format {
-            OutputFormat::Table => {
-                format!(
-                    "{} {}: {summary}\n{}",
-                    spec.id.topology,
-                    spec.id,
-                    table(2, header, &rows)
-                )
-            }
-            OutputFormat::Json => json(&json!({
-                "topology": spec.id.topology,
-                "flow": spec.id.to_string(),
-                "executed": written,
-                "running": members,
-                "positions": moves.iter().map(Move::json).collect::<Vec<_>>(),
-            })),
-        })
-    };
     if !arguments.execution.execute {
         if !members.is_empty() {
             eprintln!("note: {}; --execute will be refused", refused(&members));
         }
-        return show(false);
+        return show(spec, arguments, &members, &moves);
     }
     let (action, by) = (arguments.action(), login(&config.instance));
     let at_ms = now_ms();
@@ -375,7 +347,31 @@ pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Reset) -> Outcome<()
             false => format!("only these were moved: {}", names.join(", ")),
         }));
     }
-    show(true)
+    show(spec, arguments, &members, &moves)
+}
+
+fn show(spec: &FlowSpec, arguments: &Reset, members: &[String], moves: &[Move]) -> Outcome<()> {
+    let written = arguments.execution.execute;
+    let moved = count(moves.iter().filter(|it| it.changes()).count(), "partition");
+    print(&match arguments.output.format {
+        OutputFormat::Table => {
+            let rows: Vec<_> = moves.iter().map(Move::cells).collect();
+            let header = ["PARTITION", "NOW AT", "BECOMES", "SOURCE HAS", "EFFECT"];
+            let summary = match written {
+                true => format!("{moved} moved"),
+                false => format!("{moved} would move; nothing was written, give --execute"),
+            };
+            let table = table(2, header, &rows);
+            format!("{} {}: {summary}\n{table}", spec.id.topology, spec.id)
+        }
+        OutputFormat::Json => json(&json!({
+            "topology": spec.id.topology,
+            "flow": spec.id.to_string(),
+            "executed": written,
+            "running": members,
+            "positions": moves.iter().map(Move::json).collect::<Vec<_>>(),
+        })),
+    })
 }
 
 fn never_ran(spec: &FlowSpec) -> ExitCode {
