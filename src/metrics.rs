@@ -5,144 +5,23 @@
 //! Gauges that are unknown are `NaN`, never zero.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use parking_lot::Mutex;
-
 use strum::VariantArray;
 
 use crate::error::{Code, Remedy};
 use crate::status::PartitionState;
 use crate::topology::FlowId;
 
-/// What kind of series a metric is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows; starts at zero with the process.
-    Counter,
-    /// The value at this moment.
-    Gauge,
-    /// Counts by size.
-    Histogram,
-}
+mod latency;
+mod table;
 
-/// One metric as operators see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Definition {
-    /// Full name, with its unit in it.
-    pub name: &'static str,
-    /// Counter, gauge or histogram.
-    pub kind: Kind,
-    /// What one step of the value is.
-    pub unit: &'static str,
-    /// What the value says, in one sentence.
-    pub help: &'static str,
-    /// Labels besides `topology` and `flow`, which every metric has.
-    pub labels: &'static [&'static str],
-}
+pub use table::*;
 
-macro_rules! definitions {
-    ($($ident:ident: $kind:ident, $name:literal, $unit:literal, [$($label:literal),*], $help:literal;)*) => {
-        $(
-            #[doc = $help]
-            pub const $ident: Definition = Definition {
-                name: $name,
-                kind: Kind::$kind,
-                unit: $unit,
-                help: $help,
-                labels: &[$($label),*],
-            };
-        )*
-
-        /// Every metric there is.
-        pub const ALL: &[Definition] = &[$($ident),*];
-    };
-}
-
-definitions! {
-    RECORDS_REPLICATED: Counter, "causeway_records_replicated_total", "records", ["task", "topic"],
-        "Records acknowledged by the target.";
-    BYTES_REPLICATED: Counter, "causeway_bytes_replicated_total", "bytes", ["task", "topic"],
-        "Key and value bytes acknowledged by the target, uncompressed.";
-    RECORDS_SKIPPED: Counter, "causeway_records_skipped_total", "records", ["task"],
-        "Records not copied because their origin is the target (provenance: header).";
-    RECORDS_REPLAYED: Counter, "causeway_records_replayed_total", "records", ["task"],
-        "Records copied a second time after a restart (delivery: at_least_once).";
-    RECORDS_TIMESTAMP_ZERO: Counter, "causeway_records_timestamp_zero_total", "records", ["task"],
-        "Records with CreateTime 0, which the client library can only write as 1 ms.";
-    REPLICATION_LATENCY: Histogram, "causeway_replication_latency_seconds", "seconds", ["task"],
-        "Time from a record's timestamp to its acknowledgement by the target.";
-    COMMIT_DURATION: Histogram, "causeway_commit_duration_seconds", "seconds", ["task"],
-        "Time a commit of records and progress took on the target.";
-    ABORTS: Counter, "causeway_aborts_total", "aborts", ["task"],
-        "Transactions aborted and repeated from stored progress.";
-    TASK_RESTARTS: Counter, "causeway_task_restarts_total", "restarts", ["task", "code"],
-        "Restarts of a task from its stored progress, by error code.";
-    IN_FLIGHT_BYTES: Gauge, "causeway_in_flight_bytes", "bytes", ["task"],
-        "Bytes taken from the source and not yet acknowledged by the target.";
-    THROTTLED: Counter, "causeway_throttled_milliseconds_total", "milliseconds", ["task"],
-        "Time a task took nothing because of its throttle.";
-    LAG_RECORDS: Gauge, "causeway_lag_records", "records", ["topic", "partition"],
-        "Records between the committed position and the source's end; NaN when unknown or owned elsewhere.";
-    LAG_SECONDS: Gauge, "causeway_lag_seconds", "seconds", ["topic", "partition"],
-        "Age of the oldest record that is not copied; NaN when unknown or owned elsewhere.";
-    UNCOMMITTED_RECORDS: Gauge, "causeway_uncommitted_records", "records", ["topic", "partition"],
-        "Records at the source that belong to open transactions or wait behind them, and are not in the lag; NaN when unknown or owned elsewhere.";
-    OPEN_TRANSACTION_SECONDS: Gauge, "causeway_open_transaction_seconds", "seconds", ["topic", "partition"],
-        "How long an open transaction has been seen to hold records back at the source; 0 without one, NaN when unknown or owned elsewhere.";
-    PARTITIONS: Gauge, "causeway_partitions", "partitions", ["state"],
-        "Source partitions owned by this daemon, by state; NaN before it is known what can be copied.";
-    PART_FAILURES: Counter, "causeway_part_failures_total", "failures", ["part"],
-        "Panics, refused threads and other ends that nobody asked for, of a part of the flow or of a task; each is started again.";
-    GAPS: Counter, "causeway_gaps_total", "gaps", [],
-        "Ranges of source offsets declared as lost.";
-    GAP_RECORDS: Counter, "causeway_gap_records_total", "records", [],
-        "Source offsets inside declared gaps.";
-    CONFIG_SYNC_PASSES: Counter, "causeway_config_sync_passes_total", "passes", [],
-        "Passes of the config syncer that read both sides.";
-    CONFIG_SYNC_CHANGES: Counter, "causeway_config_sync_changes_total", "changes", [],
-        "Changes config sync made on the target.";
-    CONFIG_SYNC_ERRORS: Counter, "causeway_config_sync_errors_total", "errors", [],
-        "Reads and changes of config sync that failed.";
-    CONFIG_SYNC_PENDING: Gauge, "causeway_config_sync_pending_changes", "changes", [],
-        "Changes still wanted after the last pass; NaN before the first.";
-    CONFIG_SYNC_LAST_SUCCESS: Gauge, "causeway_config_sync_last_success_timestamp_seconds", "seconds", [],
-        "Unix time of the last pass without errors; NaN before the first.";
-    GROUP_SYNC_PASSES: Counter, "causeway_group_sync_passes_total", "passes", [],
-        "Looks at the source's consumer groups.";
-    GROUP_SYNC_DURATION: Histogram, "causeway_group_sync_duration_seconds", "seconds", [],
-        "Time a look at the source's consumer groups took, with all that was written; more than the interval is too much.";
-    GROUP_SYNC_ERRORS: Counter, "causeway_group_sync_errors_total", "errors", [],
-        "Questions and writes about group positions that failed.";
-    GROUP_STALENESS: Gauge, "causeway_group_staleness_seconds", "seconds", ["group"],
-        "Time since the group's positions on the target were last those of the source; NaN when unknown or written elsewhere.";
-    OFFSET_MAP_BYTES: Gauge, "causeway_offset_map_bytes", "bytes", [],
-        "Keys and values of the offset map in force; NaN when unknown or kept elsewhere.";
-    HEARTBEAT_AGE: Gauge, "causeway_heartbeat_age_seconds", "seconds", [],
-        "Age of the newest heartbeat of the source that has arrived on the target; NaN when none is known or watched elsewhere.";
-    HEARTBEATS_LOST: Counter, "causeway_heartbeats_lost_total", "heartbeats", [],
-        "Heartbeats written to the source that have not arrived although later ones have.";
-}
-
-/// The parts of `causeway_part_failures_total`, as in [`crate::status::PartStatus::part`], and the tasks.
-pub const PARTS: [&str; 6] = [
-    "ownership",
-    "config_sync",
-    "groups",
-    "heartbeats",
-    "watch",
-    "task",
-];
-
-/// Bucket bounds of all histograms, in seconds.
-const BUCKETS: &[f64] = &[
-    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
-];
+use latency::Latency;
 
 /// The metrics of this process.
 #[derive(Clone)]
@@ -216,66 +95,29 @@ fn unknown(definition: Definition, labels: Vec<Label>) -> Gauge {
     gauge
 }
 
+/// A gauge that is unknown until it is set, and again when it is dropped: another daemon may know it from then on.
+#[derive(Debug)]
+struct Owned(Gauge);
+
+impl Owned {
+    fn new(definition: Definition, labels: Vec<Label>) -> Self {
+        Self(unknown(definition, labels))
+    }
+
+    /// `None` is unknown.
+    fn set(&self, value: Option<f64>) {
+        self.0.set(value.unwrap_or(f64::NAN));
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.set(None);
+    }
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The histogram of one task's replication latency. The library's histograms keep each sample until they are
-/// folded: at a million records per second that is memory and time the data plane must not pay. Here a span
-/// of records costs two additions.
-#[derive(Debug, Default)]
-struct Latency {
-    /// Records by the first bound of [`BUCKETS`] that they reach; the last is beyond all bounds.
-    buckets: [AtomicU64; BUCKETS.len() + 1],
-    microseconds: AtomicU64,
-}
-
-/// Every task's latency in this process, by its rendered labels.
-static LATENCIES: Mutex<BTreeMap<String, Arc<Latency>>> = Mutex::new(BTreeMap::new());
-
-impl Latency {
-    fn of(labels: &[Label]) -> Arc<Self> {
-        // Names of topologies, clusters and tasks need no escaping: the configuration allows letters,
-        // digits, `_` and `-` only.
-        let labels: Vec<_> = labels
-            .iter()
-            .map(|label| format!("{}=\"{}\"", label.key(), label.value()))
-            .collect();
-        let mut all = LATENCIES.lock();
-        all.entry(labels.join(",")).or_default().clone()
-    }
-
-    fn record(&self, seconds: f64, count: u64) {
-        let bucket = BUCKETS.partition_point(|bound| *bound < seconds);
-        self.buckets[bucket].fetch_add(count, Ordering::Relaxed);
-        // Clocks of producers run ahead at times; the sum of a histogram may only grow.
-        let microseconds = (seconds.max(0.0) * 1e6) as u64;
-        self.microseconds
-            .fetch_add(microseconds.saturating_mul(count), Ordering::Relaxed);
-    }
-
-    fn render_all() -> String {
-        let all = LATENCIES.lock();
-        let Definition { name, help, .. } = REPLICATION_LATENCY;
-        let mut text = format!("# HELP {name} {help}\n# TYPE {name} histogram\n");
-        for (labels, latency) in &*all {
-            // Writing to a string cannot fail.
-            let _ = latency.render(&mut text, name, labels);
-        }
-        text
-    }
-
-    fn render(&self, text: &mut String, name: &str, labels: &str) -> std::fmt::Result {
-        let bounds = BUCKETS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-        let mut total = 0;
-        for (bound, records) in bounds.zip(&self.buckets) {
-            total += records.load(Ordering::Relaxed);
-            writeln!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {total}")?;
-        }
-        let sum = self.microseconds.load(Ordering::Relaxed) as f64 / 1e6;
-        writeln!(text, "{name}_sum{{{labels}}} {sum}")?;
-        writeln!(text, "{name}_count{{{labels}}} {total}")
-    }
 }
 
 /// What one task records.
@@ -393,14 +235,13 @@ impl TopicMetrics {
     }
 }
 
-/// What is recorded about one source partition by the task that owns it. Dropping it makes its gauges
-/// unknown, because another daemon may own the partition from then on.
+/// What is recorded about one source partition by the task that owns it.
 #[derive(Debug)]
 pub struct PartitionMetrics {
-    lag_records: Gauge,
-    lag_seconds: Gauge,
-    uncommitted_records: Gauge,
-    open_transaction_seconds: Gauge,
+    lag_records: Owned,
+    lag_seconds: Owned,
+    uncommitted_records: Owned,
+    open_transaction_seconds: Owned,
 }
 
 impl PartitionMetrics {
@@ -411,33 +252,25 @@ impl PartitionMetrics {
             [("topic", topic.to_owned()), ("partition", partition.to_string())],
         );
         Self {
-            lag_records: unknown(LAG_RECORDS, labels.clone()),
-            lag_seconds: unknown(LAG_SECONDS, labels.clone()),
-            uncommitted_records: unknown(UNCOMMITTED_RECORDS, labels.clone()),
-            open_transaction_seconds: unknown(OPEN_TRANSACTION_SECONDS, labels),
+            lag_records: Owned::new(LAG_RECORDS, labels.clone()),
+            lag_seconds: Owned::new(LAG_SECONDS, labels.clone()),
+            uncommitted_records: Owned::new(UNCOMMITTED_RECORDS, labels.clone()),
+            open_transaction_seconds: Owned::new(OPEN_TRANSACTION_SECONDS, labels),
         }
     }
 
     /// The lag at this moment; `None` is unknown.
     pub fn lag(&self, records: Option<u64>, seconds: Option<f64>) {
-        self.lag_records
-            .set(records.map_or(f64::NAN, |records| records as f64));
-        self.lag_seconds.set(seconds.unwrap_or(f64::NAN));
+        self.lag_records.set(records.map(|records| records as f64));
+        self.lag_seconds.set(seconds);
     }
 
     /// What lies behind the end of what is committed at the source, and for how long; `None` records are unknown.
     pub fn uncommitted(&self, records: Option<u64>, seconds: Option<f64>) {
         self.uncommitted_records
-            .set(records.map_or(f64::NAN, |records| records as f64));
-        let seconds = records.map_or(f64::NAN, |_| seconds.unwrap_or(0.0));
+            .set(records.map(|records| records as f64));
+        let seconds = records.map(|_| seconds.unwrap_or(0.0));
         self.open_transaction_seconds.set(seconds);
-    }
-}
-
-impl Drop for PartitionMetrics {
-    fn drop(&mut self) {
-        self.lag(None, None);
-        self.uncommitted(None, None);
     }
 }
 
@@ -543,16 +376,15 @@ impl ConfigSyncMetrics {
     }
 }
 
-/// What is recorded about the positions of groups. Dropping it makes the gauges unknown, because another daemon
-/// may write them from then on.
+/// What is recorded about the positions of groups.
 #[derive(Debug)]
 pub struct GroupSyncMetrics {
     labels: Vec<Label>,
     passes: Counter,
     duration: Histogram,
     errors: Counter,
-    map_bytes: Gauge,
-    staleness: BTreeMap<String, Gauge>,
+    map_bytes: Owned,
+    staleness: BTreeMap<String, Owned>,
 }
 
 impl GroupSyncMetrics {
@@ -563,7 +395,7 @@ impl GroupSyncMetrics {
             passes: zero(GROUP_SYNC_PASSES, labels.clone()),
             duration: histogram!(GROUP_SYNC_DURATION.name, labels.clone()),
             errors: zero(GROUP_SYNC_ERRORS, labels.clone()),
-            map_bytes: unknown(OFFSET_MAP_BYTES, labels.clone()),
+            map_bytes: Owned::new(OFFSET_MAP_BYTES, labels.clone()),
             staleness: BTreeMap::new(),
             labels,
         }
@@ -578,38 +410,21 @@ impl GroupSyncMetrics {
 
     /// The positions of a group on the target were right so many seconds ago; `None` is unknown.
     pub fn staleness(&mut self, group: &str, seconds: Option<f64>) {
-        let gauge = match self.staleness.get(group) {
-            Some(gauge) => gauge,
-            None => {
-                let labels = with(&self.labels, [("group", group.to_owned())]);
-                self.staleness
-                    .entry(group.to_owned())
-                    .or_insert(unknown(GROUP_STALENESS, labels))
-            }
-        };
-        gauge.set(seconds.unwrap_or(f64::NAN));
+        let new = || Owned::new(GROUP_STALENESS, with(&self.labels, [("group", group.to_owned())]));
+        let gauge = self.staleness.entry(group.to_owned()).or_insert_with(new);
+        gauge.set(seconds);
     }
 
     /// The offset map takes so many bytes.
     pub fn map_bytes(&self, bytes: usize) {
-        self.map_bytes.set(bytes as f64);
+        self.map_bytes.set(Some(bytes as f64));
     }
 }
 
-impl Drop for GroupSyncMetrics {
-    fn drop(&mut self) {
-        self.map_bytes.set(f64::NAN);
-        for gauge in self.staleness.values() {
-            gauge.set(f64::NAN);
-        }
-    }
-}
-
-/// What is recorded about the heartbeats that a flow copies. Dropping it makes their age unknown, because
-/// another daemon may watch them from then on.
+/// What is recorded about the heartbeats that a flow copies.
 #[derive(Debug)]
 pub struct HeartbeatMetrics {
-    age: Gauge,
+    age: Owned,
     lost: Counter,
 }
 
@@ -618,25 +433,19 @@ impl HeartbeatMetrics {
     pub fn new(flow: &FlowId) -> Self {
         let labels = flow_labels(flow);
         Self {
-            age: unknown(HEARTBEAT_AGE, labels.clone()),
+            age: Owned::new(HEARTBEAT_AGE, labels.clone()),
             lost: zero(HEARTBEATS_LOST, labels),
         }
     }
 
     /// The newest one is so many seconds old; `None` is unknown.
     pub fn age(&self, seconds: Option<f64>) {
-        self.age.set(seconds.unwrap_or(f64::NAN));
+        self.age.set(seconds);
     }
 
     /// So many more did not arrive.
     pub fn lost(&self, count: u64) {
         self.lost.increment(count);
-    }
-}
-
-impl Drop for HeartbeatMetrics {
-    fn drop(&mut self) {
-        self.age(None);
     }
 }
 
