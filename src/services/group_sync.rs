@@ -224,16 +224,20 @@ impl Translator {
                 known.reason.get_or_insert_with(|| format!("{tp}: {why}"));
             }
         }
-        self.store_moves(context)?;
+        let stored = self.store_moves(context);
+        self.note("groups that have moved", stored)?;
         // A position that is ahead of what the checkpoints tell counts as somebody else's. So those that go forward are
         // told before they are written, and those that go back when they are written.
-        self.tell_checkpoints(context, view, &now, false)?;
+        let told = self.tell_checkpoints(context, view, &now, false);
+        self.note("checkpoints", told)?;
         self.hear(context)?;
         let written = self.write(&now, wanted);
         self.note("group positions", written)?;
-        self.store_moves(context)?;
+        let stored = self.store_moves(context);
+        self.note("groups that have moved", stored)?;
         if is_decided {
-            self.tell_checkpoints(context, view, &now, true)?;
+            let told = self.tell_checkpoints(context, view, &now, true);
+            self.note("checkpoints", told)?;
         }
         if context.spec.offset_sync.offset_syncs {
             let told = self.tell_offset_syncs(context, view, reader);

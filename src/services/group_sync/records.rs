@@ -42,11 +42,6 @@ impl Translator {
         if self.unstored.is_empty() {
             return Ok(());
         }
-        let stored = self.try_store_moves(context);
-        self.note("groups that have moved", stored)
-    }
-
-    fn try_store_moves(&mut self, context: &FlowContext) -> Result<()> {
         let (topic, flow) = (context.spec.id.failover_topic(), &context.spec.id);
         if !self.there.contains(&topic) {
             ensure_audit(&context.target_admin, &context.spec)?;
@@ -76,17 +71,6 @@ impl Translator {
         if !context.spec.offset_sync.checkpoints || self.told.is_none() {
             return Ok(());
         }
-        let told = self.try_tell_checkpoints(context, view, now, back);
-        self.note("checkpoints", told)
-    }
-
-    fn try_tell_checkpoints(
-        &mut self,
-        context: &FlowContext,
-        view: &View,
-        now: &BTreeMap<String, Group>,
-        back: bool,
-    ) -> Result<()> {
         let topic = mm2::checkpoints_topic(&context.spec.id.source);
         for (group, positions) in now {
             let told = self.told.get_or_insert_default().get(group);
