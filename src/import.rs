@@ -26,7 +26,7 @@ mod write;
 
 pub use verdicts::{Class, Form, Holds, Import, Item, Variable};
 
-use input::{Input, Sheet};
+use input::{Input, Sheet, word};
 
 #[cfg(test)]
 mod tests;
@@ -174,14 +174,6 @@ fn resources(documents: &[Node], sheet: &mut Sheet) -> Option<Input> {
             let resources: Vec<&[Entry]> = connectors.iter().map(|(_, entries)| *entries).collect();
             connectors::read_resources(&resources, sheet)
         }
-    }
-}
-
-/// The text of a value, if it is one.
-fn word(entry: &Entry) -> &str {
-    match &entry.value.kind {
-        Yaml::Scalar(text) => text,
-        _ => "",
     }
 }
 

@@ -172,10 +172,10 @@ fn find(node: &Node, path: &str, sheet: &mut Sheet, found: &mut Vec<Connector>) 
             let mut name = None;
             if entries.iter().any(wraps) {
                 for entry in entries {
-                    if let ("name" | "connectorName", Yaml::Scalar(text)) =
+                    if let ("name" | "connectorName", Yaml::Scalar(_)) =
                         (entry.key.as_str(), &entry.value.kind)
                     {
-                        name = Some(sheet.add(format!("{path}{}", entry.key), text.trim(), entry.key_at));
+                        name = Some(sheet.leaf(entry, path));
                     }
                 }
             }
@@ -243,22 +243,15 @@ fn resource(entries: &[Entry], sheet: &mut Sheet) -> Connector {
         at: entries.first().map_or(At::START, |it| it.key_at),
         keys: Keys::new(),
     };
-    let add = |entry: &Entry, path: &str, sheet: &mut Sheet| {
-        let value = match &entry.value.kind {
-            Yaml::Scalar(text) => text.trim(),
-            _ => "",
-        };
-        sheet.add(format!("{path}{}", entry.key), value, entry.key_at)
-    };
     for entry in entries {
         match (entry.key.as_str(), &entry.value.kind) {
             ("apiVersion" | "kind", _) => {
-                let id = add(entry, "", sheet);
+                let id = sheet.leaf(entry, "");
                 sheet.carried(id, "read as a Strimzi resource");
             }
             ("metadata", Yaml::Map(metadata)) => {
                 for entry in metadata {
-                    let id = add(entry, "metadata.", sheet);
+                    let id = sheet.leaf(entry, "metadata.");
                     match entry.key.as_str() {
                         "name" => sheet.put(&mut connector.keys, "name", id),
                         _ => sheet.gone(id, "about the Kubernetes resource itself"),
@@ -275,7 +268,7 @@ fn resource(entries: &[Entry], sheet: &mut Sheet) -> Connector {
                             }
                         }
                         (field, _) => {
-                            let id = add(entry, "spec.", sheet);
+                            let id = sheet.leaf(entry, "spec.");
                             match field {
                                 "class" => sheet.put(&mut connector.keys, "connector.class", id),
                                 "tasksMax" => sheet.put(&mut connector.keys, "tasks.max", id),
@@ -286,7 +279,7 @@ fn resource(entries: &[Entry], sheet: &mut Sheet) -> Connector {
                 }
             }
             _ => {
-                let id = add(entry, "", sheet);
+                let id = sheet.leaf(entry, "");
                 sheet.gone(id, "about the Kubernetes resource itself");
             }
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::properties::{Property, Surprise};
 use super::template;
 use super::verdicts::{Class, Form, Holds, Item, Variable};
+use crate::config::yaml::{Entry, Kind as Yaml};
 use crate::config::{At, Problems};
 
 /// A key as it was written.
@@ -151,6 +152,11 @@ impl Sheet {
         });
         self.verdicts.push(None);
         self.settings.len() - 1
+    }
+
+    /// A key whose value, whatever it holds, is spoken of as a whole.
+    pub(super) fn leaf(&mut self, entry: &Entry, path: &str) -> Id {
+        self.add(format!("{path}{}", entry.key), word(entry).trim(), entry.key_at)
     }
 
     /// The keys of a properties file. Java keeps the last of two equal ones.
@@ -357,6 +363,14 @@ impl Sheet {
         items.sort_by_key(|item| item.at);
         items.append(&mut self.defaults);
         items
+    }
+}
+
+/// The text of a value, if it is one.
+pub(super) fn word(entry: &Entry) -> &str {
+    match &entry.value.kind {
+        Yaml::Scalar(text) => text,
+        _ => "",
     }
 }
 

@@ -3,7 +3,7 @@
 //! What each field becomes in MM2's words: `KafkaMirrorMaker2Connectors` of Strimzi's operator.
 
 use super::connectors::{cluster_key, handling};
-use super::input::{Cluster, Flow, Id, Input, Keys, Sheet, client_key, is_security};
+use super::input::{Cluster, Flow, Input, Keys, Sheet, client_key, is_security};
 use super::verdicts::{Class, Form};
 use crate::config::At;
 use crate::config::short;
@@ -23,12 +23,12 @@ pub fn read(root: &[Entry], sheet: &mut Sheet) -> Option<Input> {
     for entry in root {
         match (entry.key.as_str(), &entry.value.kind) {
             ("apiVersion" | "kind", _) => {
-                let id = reader.leaf(entry, "");
+                let id = reader.sheet.leaf(entry, "");
                 reader.sheet.carried(id, "read as a Strimzi resource");
             }
             ("metadata", Yaml::Map(metadata)) => {
                 for entry in metadata {
-                    let id = reader.leaf(entry, "metadata.");
+                    let id = reader.sheet.leaf(entry, "metadata.");
                     if let ("name", Yaml::Scalar(text)) = (entry.key.as_str(), &entry.value.kind) {
                         name = Some(text.clone());
                         reader.sheet.carried(id, "→ the topology's name");
@@ -39,7 +39,7 @@ pub fn read(root: &[Entry], sheet: &mut Sheet) -> Option<Input> {
             }
             ("spec", Yaml::Map(entries)) => spec = Some((entry.key_at, entries)),
             _ => {
-                let id = reader.leaf(entry, "");
+                let id = reader.sheet.leaf(entry, "");
                 reader.sheet.gone(id, "about the Kubernetes resource itself");
             }
         }
@@ -75,23 +75,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A key whose value, whatever it holds, is spoken of as a whole.
-    fn leaf(&mut self, entry: &Entry, path: &str) -> Id {
-        let value = match &entry.value.kind {
-            Yaml::Scalar(text) => text.trim(),
-            _ => "",
-        };
-        self.sheet
-            .add(format!("{path}{}", entry.key), value, entry.key_at)
-    }
-
     fn spec(&mut self, at: At, spec: &[Entry]) -> Vec<Flow> {
         let mut mirrors = None;
         for entry in spec {
             match (entry.key.as_str(), &entry.value.kind) {
                 ("connectCluster", Yaml::Scalar(alias)) => {
                     self.worker = Some(alias.clone());
-                    let id = self.leaf(entry, "spec.");
+                    let id = self.sheet.leaf(entry, "spec.");
                     self.sheet
                         .carried(id, "causeway keeps its state on the target, as Connect does");
                 }
@@ -107,7 +97,7 @@ impl Reader<'_> {
                 }
                 ("mirrors", Yaml::List(items)) => mirrors = Some(items),
                 _ => {
-                    let id = self.leaf(entry, "spec.");
+                    let id = self.sheet.leaf(entry, "spec.");
                     self.sheet.gone(id, POD);
                 }
             }
@@ -168,16 +158,16 @@ impl Reader<'_> {
         for entry in entries {
             match (entry.key.as_str(), &entry.value.kind) {
                 ("alias", _) => {
-                    let id = self.leaf(entry, path);
+                    let id = self.sheet.leaf(entry, path);
                     self.sheet.carried(id, "→ clusters");
                 }
                 ("bootstrapServers", _) => {
-                    let id = self.leaf(entry, path);
+                    let id = self.sheet.leaf(entry, path);
                     cluster_key(&mut cluster, "bootstrap.servers", id, self.sheet);
                 }
                 ("config", Yaml::Map(config)) => {
                     for entry in config {
-                        let id = self.leaf(entry, &format!("{path}config."));
+                        let id = self.sheet.leaf(entry, &format!("{path}config."));
                         if is_security(&entry.key) {
                             let mut keys = std::mem::take(&mut cluster.security);
                             self.sheet.agree(&mut keys, &entry.key, id);
@@ -202,7 +192,7 @@ impl Reader<'_> {
                     field @ ("groupId" | "configStorageTopic" | "offsetStorageTopic" | "statusStorageTopic"),
                     _,
                 ) => {
-                    let id = self.leaf(entry, path);
+                    let id = self.sheet.leaf(entry, path);
                     let key = match field {
                         "groupId" => "group.id",
                         "configStorageTopic" => "config.storage.topic",
@@ -212,11 +202,11 @@ impl Reader<'_> {
                     self.sheet.put(&mut cluster.worker, key, id);
                 }
                 ("config", Yaml::Null) => {
-                    let id = self.leaf(entry, path);
+                    let id = self.sheet.leaf(entry, path);
                     self.sheet.carried(id, "empty");
                 }
                 _ => {
-                    self.leaf(entry, path);
+                    self.sheet.leaf(entry, path);
                 }
             }
         }
@@ -248,7 +238,7 @@ impl Reader<'_> {
                 }
             }
             _ => {
-                let id = self.leaf(entry, path);
+                let id = self.sheet.leaf(entry, path);
                 self.sheet.agree(keys, name, id);
             }
         }
@@ -261,7 +251,7 @@ impl Reader<'_> {
         for entry in entries {
             match (entry.key.as_str(), &entry.value.kind) {
                 (field @ ("sourceCluster" | "targetCluster"), Yaml::Scalar(alias)) => {
-                    let id = self.leaf(entry, path);
+                    let id = self.sheet.leaf(entry, path);
                     self.sheet.carried(id, "→ a flow of the topology");
                     self.known(entry, alias)?;
                     match field {
@@ -276,7 +266,7 @@ impl Reader<'_> {
                 ("checkpointConnector", _) => checkpoints = Some(self.connector(entry, path)),
                 ("heartbeatConnector", _) => heartbeats = Some(self.connector(entry, path)),
                 (field, _) => {
-                    let id = self.leaf(entry, path);
+                    let id = self.sheet.leaf(entry, path);
                     patterns.extend(pattern(field).map(|key| (key, id)));
                 }
             }
@@ -354,7 +344,7 @@ impl Reader<'_> {
         let entries = match &entry.value.kind {
             Yaml::Map(entries) if !entries.is_empty() => entries,
             _ => {
-                let id = self.leaf(entry, path);
+                let id = self.sheet.leaf(entry, path);
                 self.sheet.carried(id, "→ the flow's defaults");
                 return keys;
             }
@@ -364,20 +354,20 @@ impl Reader<'_> {
             match (entry.key.as_str(), &entry.value.kind) {
                 ("config", Yaml::Map(config)) => {
                     for entry in config {
-                        let id = self.leaf(entry, &format!("{path}config."));
+                        let id = self.sheet.leaf(entry, &format!("{path}config."));
                         self.sheet.put(&mut keys, &entry.key, id);
                     }
                 }
                 ("config", Yaml::Null) => {
-                    let id = self.leaf(entry, &path);
+                    let id = self.sheet.leaf(entry, &path);
                     self.sheet.carried(id, "empty");
                 }
                 ("tasksMax", _) => {
-                    let id = self.leaf(entry, &path);
+                    let id = self.sheet.leaf(entry, &path);
                     self.sheet.put(&mut keys, "tasks.max", id);
                 }
                 _ => {
-                    let id = self.leaf(entry, &path);
+                    let id = self.sheet.leaf(entry, &path);
                     handling(entry, id, self.sheet);
                 }
             }
