@@ -10,6 +10,7 @@ use causeway::error::Code;
 use causeway::metrics;
 use clap::{CommandFactory, ValueEnum};
 use quote::ToTokens;
+use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Item, ItemUse, UseTree, Visibility};
 
@@ -43,6 +44,19 @@ const UNSAFE: &[&str] = &[
     "src/kafka/native.rs",
     "src/kafka/objects.rs",
     "src/kafka/producer.rs",
+];
+
+/// The longest file, without its tests, and the longest function.
+const FILE: usize = 700;
+const FUNCTION: usize = 90;
+
+/// Files and functions that are longer and wait to be cut.
+const LONG: &[&str] = &[
+    "src/config.rs: security",
+    "src/config/yaml.rs: read",
+    "src/copy/session.rs",
+    "src/copy/task.rs",
+    "src/copy/task.rs: on_event",
 ];
 
 /// Every source file with its path below the package and its text.
@@ -84,6 +98,11 @@ fn module(path: &str) -> String {
     inside.replace('/', "::")
 }
 
+/// Whether the whole module is for tests.
+fn is_test(module: &str) -> bool {
+    module.ends_with("::tests") || module.ends_with("::simulation")
+}
+
 /// The room of a module: `copy` of `copy::task`.
 fn room(module: &str) -> &str {
     module.split("::").next().expect("split gives one part")
@@ -116,16 +135,58 @@ impl Named {
     }
 }
 
+fn is_of_tests(item: &Item) -> bool {
+    let attributes = match item {
+        Item::Mod(it) => &it.attrs,
+        Item::Fn(it) => &it.attrs,
+        Item::Use(it) => &it.attrs,
+        _ => return false,
+    };
+    let of_tests = |it: &syn::Attribute| it.meta.to_token_stream().to_string() == "cfg (test)";
+    attributes.iter().any(of_tests)
+}
+
+/// From the first token to the last, both counted.
+fn lines(first: &impl Spanned, last: &impl Spanned) -> usize {
+    last.span().end().line - first.span().start().line + 1
+}
+
+/// How long the parts of a file are.
+#[derive(Default)]
+struct Lengths {
+    tests: usize,
+    functions: Vec<(String, usize)>,
+}
+
+impl Lengths {
+    fn function(&mut self, signature: &syn::Signature, body: &syn::Block) {
+        let length = lines(&signature.fn_token, body);
+        self.functions.push((signature.ident.to_string(), length));
+    }
+}
+
+impl<'a> Visit<'a> for Lengths {
+    fn visit_item(&mut self, item: &'a Item) {
+        match is_of_tests(item) {
+            true => self.tests += lines(item, item),
+            false => visit::visit_item(self, item),
+        }
+    }
+
+    fn visit_item_fn(&mut self, it: &'a syn::ItemFn) {
+        self.function(&it.sig, &it.block);
+        visit::visit_item_fn(self, it);
+    }
+
+    fn visit_impl_item_fn(&mut self, it: &'a syn::ImplItemFn) {
+        self.function(&it.sig, &it.block);
+        visit::visit_impl_item_fn(self, it);
+    }
+}
+
 impl<'a> Visit<'a> for Named {
     fn visit_item(&mut self, item: &'a Item) {
-        let attributes = match item {
-            Item::Mod(it) => &it.attrs,
-            Item::Fn(it) => &it.attrs,
-            Item::Use(it) => &it.attrs,
-            _ => return visit::visit_item(self, item),
-        };
-        let of_tests = |it: &syn::Attribute| it.meta.to_token_stream().to_string() == "cfg (test)";
-        if !attributes.iter().any(of_tests) {
+        if !is_of_tests(item) {
             visit::visit_item(self, item);
         }
     }
@@ -180,8 +241,7 @@ fn uses() -> Uses {
     let sources: Vec<_> = sources()
         .into_iter()
         .map(|(path, text)| (module(&path), text))
-        .filter(|(module, _)| !["lib", "main"].contains(&module.as_str()))
-        .filter(|(module, _)| !module.ends_with("::tests") && !module.ends_with("::simulation"))
+        .filter(|(module, _)| !["lib", "main"].contains(&module.as_str()) && !is_test(module))
         .collect();
     let modules: BTreeSet<String> = sources.iter().map(|(module, _)| module.clone()).collect();
     let uses = sources.iter().map(|(own, text)| {
@@ -280,6 +340,39 @@ fn no_files_name_each_other_in_a_circle() {
         "give what both need a file of its own:\n{}",
         all.join("\n")
     );
+}
+
+/// The files and functions that are longer than they may be.
+fn long() -> BTreeSet<String> {
+    let mut long = BTreeSet::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(&module(path))) {
+        let mut lengths = Lengths::default();
+        lengths.visit_file(&syn::parse_file(&text).expect("the compiler takes it"));
+        if FILE < text.lines().count() - lengths.tests {
+            long.insert(path.clone());
+        }
+        let functions = lengths.functions.into_iter();
+        let functions = functions.filter(|(_, length)| FUNCTION < *length);
+        long.extend(functions.map(|(name, _)| format!("{path}: {name}")));
+    }
+    long
+}
+
+#[test]
+fn files_and_functions_are_short_enough_to_be_read_at_once() {
+    let long = long();
+    let new: Vec<_> = long.iter().filter(|it| !LONG.contains(&it.as_str())).collect();
+    assert!(
+        new.is_empty(),
+        "cut to {FILE} lines a file and {FUNCTION} a function: {new:#?}"
+    );
+}
+
+#[test]
+fn only_what_is_too_long_is_excepted() {
+    let long = long();
+    let cut: Vec<_> = LONG.iter().filter(|it| !long.contains(**it)).collect();
+    assert!(cut.is_empty(), "take from LONG: {cut:?}");
 }
 
 #[test]
