@@ -24,7 +24,7 @@ use sys::rd_kafka_resp_err_t as Err_t;
 use super::ClusterAlias;
 use super::client::{ClusterConnection, log_line};
 use super::codes::code;
-use super::objects::{ErrorText, Owned, describe, free, milliseconds, text};
+use super::objects::{ErrorText, Owned, describe, free, milliseconds, refresh, text};
 use crate::error::{Error, Result, Side};
 
 mod configs;
@@ -234,7 +234,8 @@ impl Admin {
             match event {
                 Some(event) => break event,
                 None if ask_at <= Instant::now() && Instant::now() < deadline => {
-                    self.refresh();
+                    // SAFETY: the client is valid.
+                    unsafe { refresh(rk, SLICE * 4) };
                     ask_at = Instant::now() + ASK_AGAIN;
                 }
                 None if Instant::now() < deadline => {}
@@ -297,19 +298,6 @@ impl Admin {
             }
         }
         made
-    }
-
-    /// Has the client learn which brokers there are now.
-    fn refresh(&self) {
-        let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
-        // SAFETY: the client is valid; the answer, if there is one, is ours to destroy.
-        unsafe {
-            let timeout = milliseconds(SLICE * 4);
-            sys::rd_kafka_metadata(self.client.ptr(), 0, ptr::null_mut(), &mut metadata, timeout);
-            if !metadata.is_null() {
-                sys::rd_kafka_metadata_destroy(metadata);
-            }
-        }
     }
 
     /// A call that failed as a whole. A call that merely ran out of time is explained by what the

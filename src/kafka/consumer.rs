@@ -14,6 +14,7 @@ use rdkafka::{ClientConfig, Offset as RdOffset, TopicPartitionList};
 use rdkafka_sys as sys;
 
 use super::native::{Handle, message_error};
+use super::objects::{outcome, text};
 use super::{NextOffset, TopicPartition};
 
 /// A consumer without a group: it reads what it was told to read.
@@ -255,24 +256,6 @@ pub fn truncated_at(text: &str) -> Option<Option<i64>> {
     Some(digits.and_then(|digits| digits.parse().ok()))
 }
 
-/// Turns librdkafka's error object into words and frees it.
-///
-/// # Safety
-/// `error` is null or an error object that the caller owns.
-pub(super) unsafe fn outcome(error: *mut sys::rd_kafka_error_t) -> Result<(), String> {
-    if error.is_null() {
-        return Ok(());
-    }
-    // SAFETY: not null, owned, and used only before it is destroyed.
-    unsafe {
-        let text = CStr::from_ptr(sys::rd_kafka_error_string(error))
-            .to_string_lossy()
-            .into_owned();
-        sys::rd_kafka_error_destroy(error);
-        Err(text)
-    }
-}
-
 /// A consumed message: a record, the end of a partition, or an error of a partition. Freed when dropped.
 pub struct Message {
     native: NonNull<sys::rd_kafka_message_t>,
@@ -308,8 +291,9 @@ impl Message {
             Some(RDKafkaErrorCode::PartitionEOF) => Kind::End,
             Some(err) => {
                 // SAFETY: librdkafka returns a static or message-owned string.
-                let text = unsafe { CStr::from_ptr(sys::rd_kafka_message_errstr(self.native.as_ptr())) };
-                Kind::Failed(err, text.to_string_lossy().into_owned())
+                Kind::Failed(err, unsafe {
+                    text(sys::rd_kafka_message_errstr(self.native.as_ptr()))
+                })
             }
         }
     }

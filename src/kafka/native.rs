@@ -11,6 +11,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
 use super::client::log_line;
+use super::objects::{ErrorText, refresh, text};
 
 /// What librdkafka's callbacks may touch. Lives at a fixed address for as long as the client.
 pub(super) struct Context<T> {
@@ -49,7 +50,7 @@ impl<T> Handle<T> {
             metadata: AtomicU64::new(0),
             notes,
         });
-        let mut reason = [0 as c_char; 512];
+        let mut why = ErrorText::new();
         // SAFETY: `rd_kafka_new` consumes the configuration, so it gets a copy and `native` keeps its own.
         // The context is boxed, outlives the client (see `Drop`), and the callbacks cast it back to the
         // same type; what other threads call, the log callback and the interceptor, reads only the immutable label and
@@ -64,7 +65,7 @@ impl<T> Handle<T> {
             if on_delivery.is_some() {
                 sys::rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
             }
-            let rk = sys::rd_kafka_new(kind, conf, reason.as_mut_ptr(), reason.len());
+            let rk = sys::rd_kafka_new(kind, conf, why.ptr(), ErrorText::LEN);
             if rk.is_null() {
                 sys::rd_kafka_conf_destroy(conf);
             } else {
@@ -74,10 +75,7 @@ impl<T> Handle<T> {
         };
         match NonNull::new(rk) {
             Some(rk) => Ok(Self { rk, context }),
-            // SAFETY: librdkafka wrote a NUL-terminated reason, or left the zeroed buffer alone.
-            None => Err(unsafe { CStr::from_ptr(reason.as_ptr()) }
-                .to_string_lossy()
-                .into_owned()),
+            None => Err(why.to_string()),
         }
     }
 
@@ -88,15 +86,8 @@ impl<T> Handle<T> {
     /// Asks the cluster where the topics in use are led, so that work begins now and not at the client's next
     /// look, up to 1 s later. Without an answer, that look is what remains.
     pub(super) fn learn_leaders(&self, timeout: Duration) {
-        let mut metadata = std::ptr::null();
-        // SAFETY: a valid client; the answer, if there is one, is ours to destroy.
-        unsafe {
-            let timeout = timeout.as_millis().min(60_000) as c_int;
-            sys::rd_kafka_metadata(self.ptr(), 0, std::ptr::null_mut(), &mut metadata, timeout);
-            if !metadata.is_null() {
-                sys::rd_kafka_metadata_destroy(metadata);
-            }
-        }
+        // SAFETY: a valid client.
+        unsafe { refresh(self.ptr(), timeout.min(Duration::from_secs(60))) }
     }
 
     /// The error that has put the client out of order for good, if one has.
@@ -176,19 +167,15 @@ unsafe extern "C" fn on_response<T>(
 unsafe extern "C" fn on_log<T>(
     rk: *const sys::rd_kafka_t,
     level: c_int,
-    fac: *const c_char,
-    text: *const c_char,
+    facility: *const c_char,
+    message: *const c_char,
 ) {
     // SAFETY: librdkafka passes valid strings, and the opaque set in `Handle::new`.
-    let (label, fac, text) = unsafe {
+    let (label, facility, message) = unsafe {
         let context = sys::rd_kafka_opaque(rk).cast::<Context<T>>();
-        (
-            (*context).label.as_str(),
-            CStr::from_ptr(fac).to_string_lossy(),
-            CStr::from_ptr(text).to_string_lossy(),
-        )
+        ((*context).label.as_str(), text(facility), text(message))
     };
-    log_line(level, label, &fac, &text);
+    log_line(level, label, &facility, &message);
 }
 
 unsafe extern "C" fn on_error<T>(
@@ -199,15 +186,10 @@ unsafe extern "C" fn on_error<T>(
 ) {
     // SAFETY: the error callback runs inside a poll of the owning thread, with the opaque of `Handle::new`;
     // no other borrow of `errors` is alive there, because `take_errors` does not poll.
-    let (context, reason) = unsafe {
-        (
-            &*opaque.cast::<Context<T>>(),
-            CStr::from_ptr(reason).to_string_lossy(),
-        )
-    };
+    let (context, reason) = unsafe { (&*opaque.cast::<Context<T>>(), text(reason)) };
     let mut errors = context.errors.borrow_mut();
     if errors.len() < 16 {
-        errors.push((error_code(err), reason.into_owned()));
+        errors.push((error_code(err), reason));
     }
 }
 

@@ -120,6 +120,34 @@ pub(super) unsafe fn is_error(error: *const sys::rd_kafka_error_t) -> bool {
     !error.is_null() && unsafe { sys::rd_kafka_error_code(error) } != Err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
+/// Turns librdkafka's error object into words and frees it.
+///
+/// # Safety
+/// `error` is null or an error object that the caller owns.
+pub(super) unsafe fn outcome(error: *mut sys::rd_kafka_error_t) -> Result<(), String> {
+    // SAFETY: demanded of the caller; the guard destroys it.
+    match unsafe { Owned::new(error, sys::rd_kafka_error_destroy) } {
+        None => Ok(()),
+        // SAFETY: not null, and so valid.
+        Some(error) => Err(unsafe { text(sys::rd_kafka_error_string(error.ptr())) }),
+    }
+}
+
+/// Has a client ask which brokers there are and who leads the topics in use.
+///
+/// # Safety
+/// `client` must be valid.
+pub(super) unsafe fn refresh(client: *mut sys::rd_kafka_t, timeout: Duration) {
+    let mut metadata = ptr::null();
+    // SAFETY: demanded of the caller; the answer, if there is one, is ours to destroy.
+    unsafe {
+        sys::rd_kafka_metadata(client, 0, ptr::null_mut(), &mut metadata, milliseconds(timeout));
+        if !metadata.is_null() {
+            sys::rd_kafka_metadata_destroy(metadata);
+        }
+    }
+}
+
 pub(super) fn describe(error: Err_t) -> String {
     // SAFETY: returns a static text for every code.
     unsafe { text(sys::rd_kafka_err2str(error)) }

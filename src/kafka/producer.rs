@@ -18,6 +18,7 @@ use sys::rd_kafka_vtype_t as vtype;
 
 use super::consumer::Message;
 use super::native::{Context, Handle, message_error};
+use super::objects::text;
 
 /// A producer that owns every message given to it until the target has answered.
 pub struct Producer {
@@ -312,13 +313,9 @@ impl Producer {
     /// # Errors
     /// `retriable` when the target does not answer in time; the call may then be repeated.
     pub fn init_transactions(&mut self, timeout: Duration) -> Result<(), TransactionError> {
+        let (client, ms) = (self.handle.ptr(), millis(timeout));
         // SAFETY: a valid client; the error object is owned by `transaction_outcome`.
-        unsafe {
-            transaction_outcome(sys::rd_kafka_init_transactions(
-                self.handle.ptr(),
-                millis(timeout),
-            ))
-        }
+        unsafe { transaction_outcome(sys::rd_kafka_init_transactions(client, ms)) }
     }
 
     /// Opens a transaction. Local only.
@@ -335,13 +332,9 @@ impl Producer {
     /// # Errors
     /// Whatever it says, the outcome may be unknown: drop the producer and start again from stored progress.
     pub fn commit_transaction(&mut self, timeout: Duration) -> Result<(), TransactionError> {
+        let (client, ms) = (self.handle.ptr(), millis(timeout));
         // SAFETY: as above.
-        unsafe {
-            transaction_outcome(sys::rd_kafka_commit_transaction(
-                self.handle.ptr(),
-                millis(timeout),
-            ))
-        }
+        unsafe { transaction_outcome(sys::rd_kafka_commit_transaction(client, ms)) }
     }
 
     /// Gives up the open transaction, so that its records never become visible.
@@ -349,13 +342,9 @@ impl Producer {
     /// # Errors
     /// When the target does not answer; the broker then aborts by timeout or when the id is used again.
     pub fn abort_transaction(&mut self, timeout: Duration) -> Result<(), TransactionError> {
+        let (client, ms) = (self.handle.ptr(), millis(timeout));
         // SAFETY: as above.
-        unsafe {
-            transaction_outcome(sys::rd_kafka_abort_transaction(
-                self.handle.ptr(),
-                millis(timeout),
-            ))
-        }
+        unsafe { transaction_outcome(sys::rd_kafka_abort_transaction(client, ms)) }
     }
 }
 
@@ -388,9 +377,7 @@ unsafe fn transaction_outcome(error: *mut sys::rd_kafka_error_t) -> Result<(), T
     unsafe {
         let code = sys::rd_kafka_error_code(error).into();
         let retriable = sys::rd_kafka_error_is_retriable(error) != 0;
-        let text = CStr::from_ptr(sys::rd_kafka_error_string(error))
-            .to_string_lossy()
-            .into_owned();
+        let text = text(sys::rd_kafka_error_string(error));
         sys::rd_kafka_error_destroy(error);
         Err(TransactionError {
             code,

@@ -9,7 +9,7 @@ use sys::rd_kafka_admin_op_t as Op;
 
 use super::{Admin, BATCH};
 use crate::error::Result;
-use crate::kafka::objects::{Owned, c_string, items, text};
+use crate::kafka::objects::{Owned, c_string, items, outcome, text};
 
 /// One setting of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,15 +160,12 @@ fn alterations(
         let value = value.as_ref().map_or(ptr::null(), |v| v.as_ptr());
         // SAFETY: all pointers are valid; the texts are copied. The error, if any, is ours.
         unsafe {
-            let error = sys::rd_kafka_ConfigResource_add_incremental_config(
+            outcome(sys::rd_kafka_ConfigResource_add_incremental_config(
                 resource.ptr(),
                 key.as_ptr(),
                 kind,
                 value,
-            );
-            if let Some(error) = Owned::new(error, sys::rd_kafka_error_destroy) {
-                return Err(text(sys::rd_kafka_error_string(error.ptr())));
-            }
+            ))?;
         }
     }
     Ok(resource)
