@@ -6,5 +6,6 @@ pub mod health;
 pub mod in_flight;
 mod seat;
 mod session;
+pub mod span;
 pub mod task;
 pub mod thread;

@@ -9,30 +9,31 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use super::engine::{Answer, COMMIT_TIMEOUT, Origin, Outcome, RECORD_OVERHEAD, RecordEngine, Taken};
-use super::health::{Found, Held};
+use super::engine::record::{Origin, RecordEngine};
+use super::engine::{COMMIT_TIMEOUT, Engine, Heard, Outcome};
+use super::health::Found;
 use super::seat::Seat;
-use super::task::{Action, Event, Limits, PartitionId, Task};
+use super::span::{PartitionId, Span};
+use super::task::{Action, Event, Limits, Task};
 use crate::context::throttle::Waiting;
 use crate::context::{View, now_ms};
 use crate::error::{Code, Error, Rank, Remedy, Result};
 use crate::kafka::TopicPartition;
-use crate::kafka::admin::OffsetSpec;
 use crate::metrics::TopicMetrics;
-use crate::state::audit;
-use crate::state::bounds::{self};
 use crate::state::gaps::Gap;
 use crate::state::ledger::StateRecord;
 use crate::state::mm2_positions::Mm2Mirror;
 use crate::state::resume::{LeaderEpoch, Truncation};
-use crate::state::slot::{Birth, Slot, Unborn, Wanted, born_record, progress_record, segment_record};
-use crate::state::{task_of, topics};
+use crate::state::slot::{Birth, Slot, Unborn, Wanted, born_record, progress_record};
+use crate::state::task_of;
 use crate::status::TaskState;
 use crate::topology::{Delivery, Provenance};
 
 mod adoption;
+mod commit;
+mod housekeeping;
 mod owning;
 mod report;
 
@@ -44,21 +45,13 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a running task looks at things other than records.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
-/// How often its status is published.
-const PUBLISH: Duration = Duration::from_millis(500);
-/// How often a task with halted partitions looks whether an operator has decided about something.
-const DECISIONS: Duration = Duration::from_secs(1);
-/// … and how often where that cannot be told, which takes all the time that an answer may take.
-const DECISIONS_UNKNOWN: Duration = Duration::from_secs(5);
-/// How long an answer about the audit trail may take.
-const TRAIL_TIMEOUT: Duration = Duration::from_millis(500);
 /// As many sessions in a row that failed without an explanation make the next one look for who is to blame.
 const UNEXPLAINED: u32 = 2;
 
 /// One life of the task's clients.
 pub(super) struct Session<'a> {
     task: &'a mut Seat,
-    engine: RecordEngine,
+    engine: Engine,
     state: Task,
     slot: Slot,
     /// Gaps that the next commit tells the audit trail.
@@ -76,8 +69,7 @@ pub(super) struct Session<'a> {
     partitions: Vec<Assigned>,
     ids: HashMap<TopicPartition, PartitionId>,
     open: bool,
-    taken: Vec<Taken>,
-    answers: Vec<Answer>,
+    heard: Vec<Heard>,
     actions: Vec<Action>,
     /// The state has said that everything is committed after a drain.
     finished: bool,
@@ -125,15 +117,9 @@ impl<'a> Session<'a> {
             .min();
         let engine = |fence| {
             let (spec, memory, origin) = (&flow.spec, flow.memory, origin.clone());
-            RecordEngine::new(
-                spec,
-                fence,
-                &flow.source,
-                &flow.target,
-                memory,
-                batch_bytes,
-                origin,
-            )
+            let (source, target) = (&flow.source, &flow.target);
+            let engine = RecordEngine::new(spec, fence, source, target, memory, batch_bytes, origin)?;
+            Ok(Engine::Record(Box::new(engine)))
         };
         let Some((engine, slot)) = own_slot(task, engine)? else {
             return Ok(None);
@@ -175,8 +161,7 @@ impl<'a> Session<'a> {
             partitions: vec![],
             ids: HashMap::new(),
             open: false,
-            taken: vec![],
-            answers: vec![],
+            heard: vec![],
             actions: vec![],
             finished: false,
             waiting: Waiting::default(),
@@ -225,8 +210,8 @@ impl<'a> Session<'a> {
                 self.step(Event::TrialReady)?;
             }
             if self.state.wants_trial() {
-                self.engine.take_apart(&mut self.taken);
-                self.take_in()?;
+                self.engine.poll_apart(&mut self.heard);
+                self.hear()?;
             }
             let debt = self.task.account.wait();
             self.task
@@ -234,20 +219,14 @@ impl<'a> Session<'a> {
                 .throttled(self.waiting.note(debt.is_some(), now));
             let wants = self.state.wants_records() && debt.is_none();
             // Whichever side is waited for, the other is looked at within a few milliseconds.
-            let pause = if in_flight {
-                Duration::from_millis(2)
-            } else {
-                Duration::from_millis(20)
-            };
-            if wants {
-                self.engine.take(pause, &mut self.taken);
-                self.take_in()?;
-                self.engine.answers(Duration::ZERO, &mut self.answers);
-            } else {
-                let pause = debt.map_or(Duration::from_millis(5), |d| d.min(Duration::from_millis(20)));
-                self.engine.answers(pause, &mut self.answers);
-            }
-            self.hear_answers()?;
+            let pause = Duration::from_millis(match (wants, in_flight, debt) {
+                (true, true, _) => 2,
+                (true, false, _) | (false, _, Some(_)) => 20,
+                (false, _, None) => 5,
+            });
+            let pause = debt.map_or(pause, |debt| pause.min(debt));
+            self.engine.poll(wants, pause, &mut self.heard);
+            self.hear()?;
             self.step(Event::Tick)?;
             if self.finished {
                 return Ok(());
@@ -312,67 +291,99 @@ impl<'a> Session<'a> {
         born_record(self.task.task, &birth)
     }
 
-    fn take_in(&mut self) -> Result<()> {
-        let mut taken = std::mem::take(&mut self.taken);
-        for it in taken.drain(..) {
+    /// What the engine has told becomes events.
+    fn hear(&mut self) -> Result<()> {
+        if self.heard.is_empty() {
+            return Ok(());
+        }
+        let mut heard = std::mem::take(&mut self.heard);
+        let now_ms = now_ms();
+        for it in heard.drain(..) {
             match it {
-                Taken::Records {
-                    partition,
-                    first,
-                    count,
+                Heard::Records {
+                    span,
+                    next,
                     payload_bytes,
                     leader_epoch,
                 } => {
-                    let it = &mut self.partitions[partition.0];
-                    let offset = first + i64::from(count);
+                    let it = &mut self.partitions[span.partition.0];
+                    let offset = span.end();
                     it.read = leader_epoch.map(|epoch| LeaderEpoch { epoch, offset });
-                    if first < it.start {
-                        let text =
-                            format!("there is a record at {first}, where none was before {}", it.start);
-                        let same_until = Some(first);
-                        let error = Error::new(Code::SourceTruncated, text);
-                        self.truncated(partition, Truncation { same_until }, error)?;
-                    }
-                    self.task.account.charge(count.into(), payload_bytes);
-                    let bytes = payload_bytes + u64::from(count) * RECORD_OVERHEAD;
-                    self.partitions[partition.0].complaint = None;
-                    self.step(Event::Took {
-                        partition,
-                        first,
-                        count,
-                        bytes,
-                    })?;
+                    it.complaint = None;
+                    self.taken_before_the_start(span)?;
+                    self.task.account.charge(span.count.into(), payload_bytes);
+                    self.step(Event::Took { span, next })?;
                 }
-                Taken::End { partition, position } => {
+                Heard::End { partition, position } => {
                     self.partitions[partition.0].complaint = None;
                     self.step(Event::End { partition, position })?;
                 }
-                Taken::Truncated(partition, truncation, error) => {
+                Heard::Truncated(partition, truncation, error) => {
                     self.truncated(partition, truncation, error)?;
                 }
-                Taken::Failed(Some(partition), error) => {
-                    let tp = self.engine.source(partition).clone();
-                    if error.code.rank() == Rank::Partition && !self.state.is_stopped(partition) {
-                        let halts = error.code.page().remedy == Remedy::HaltPartition;
-                        self.step(Event::SourceFailed(partition, error))?;
-                        if halts {
-                            // Where it stands is decided at once, by the same rules as at the start.
-                            self.task.health.try_now(&tp, Instant::now());
+                Heard::SourceFailed(Some(partition), error) => self.source_failed(partition, error)?,
+                Heard::SourceFailed(None, error) => debug!(%error, "source error, retried by the client"),
+                Heard::Answer {
+                    span,
+                    payload_bytes,
+                    first_timestamp,
+                    outcome,
+                } => match outcome {
+                    Outcome::Delivered(target) => {
+                        let metrics = &self.partitions[span.partition.0].metrics;
+                        metrics.records_replicated(span.count.into(), payload_bytes);
+                        if 0 <= first_timestamp {
+                            let latency = (now_ms - first_timestamp).max(0) as f64 / 1000.0;
+                            self.task.metrics.replication_latency(latency, span.count.into());
                         }
-                    } else {
-                        debug!(topic = %tp.topic, partition = tp.partition, %error, "source error, retried by the client");
-                        let since = self.partitions[partition.0]
-                            .complaint
-                            .take()
-                            .map(|(_, since)| since);
-                        let since = since.unwrap_or_else(Instant::now);
-                        self.partitions[partition.0].complaint = Some((error, since));
+                        self.step(Event::Delivered { span, target })?;
                     }
-                }
-                Taken::Failed(None, error) => debug!(%error, "source error, retried by the client"),
+                    Outcome::Skipped => {
+                        self.task.metrics.skipped(span.count.into());
+                        self.step(Event::Skipped(span))?;
+                    }
+                    Outcome::Failed(error) => {
+                        let tp = self.engine.source(span.partition);
+                        let error = Error::new(error.code, format!("{tp}: {}", error.detail));
+                        self.step(Event::DeliveryFailed { span, error })?;
+                    }
+                },
             }
         }
-        self.taken = taken;
+        self.heard = heard;
+        Ok(())
+    }
+
+    /// Where there was nothing but markers when the partition began, there can be no record in the same log.
+    fn taken_before_the_start(&mut self, span: Span) -> Result<()> {
+        let start = self.partitions[span.partition.0].start;
+        if start <= span.first {
+            return Ok(());
+        }
+        let text = format!(
+            "there is a record at {}, where none was before {start}",
+            span.first
+        );
+        let same_until = Some(span.first);
+        let error = Error::new(Code::SourceTruncated, text);
+        self.truncated(span.partition, Truncation { same_until }, error)
+    }
+
+    fn source_failed(&mut self, partition: PartitionId, error: Error) -> Result<()> {
+        let tp = self.engine.source(partition).clone();
+        if error.code.rank() == Rank::Partition && !self.state.is_stopped(partition) {
+            let halts = error.code.page().remedy == Remedy::HaltPartition;
+            self.step(Event::SourceFailed(partition, error))?;
+            if halts {
+                // Where it stands is decided at once, by the same rules as at the start.
+                self.task.health.try_now(&tp, Instant::now());
+            }
+            return Ok(());
+        }
+        debug!(topic = %tp.topic, partition = tp.partition, %error, "source error, retried by the client");
+        let complaint = &mut self.partitions[partition.0].complaint;
+        let since = complaint.take().map_or_else(Instant::now, |(_, since)| since);
+        *complaint = Some((error, since));
         Ok(())
     }
 
@@ -389,63 +400,6 @@ impl<'a> Session<'a> {
         }
         self.step(Event::SourceFailed(partition, error))?;
         self.task.health.try_now(&tp, Instant::now());
-        Ok(())
-    }
-
-    fn hear_answers(&mut self) -> Result<()> {
-        if self.answers.is_empty() {
-            return Ok(());
-        }
-        let mut answers = std::mem::take(&mut self.answers);
-        let now_ms = now_ms();
-        for Answer {
-            partition,
-            first,
-            count,
-            bytes,
-            payload_bytes,
-            first_timestamp,
-            outcome,
-        } in answers.drain(..)
-        {
-            match outcome {
-                Outcome::Delivered(target) => {
-                    let metrics = &self.partitions[partition.0].metrics;
-                    metrics.records_replicated(count.into(), payload_bytes);
-                    if 0 <= first_timestamp {
-                        let latency = (now_ms - first_timestamp).max(0) as f64 / 1000.0;
-                        self.task.metrics.replication_latency(latency, count.into());
-                    }
-                    self.step(Event::Delivered {
-                        partition,
-                        first,
-                        target,
-                        count,
-                        bytes,
-                    })?;
-                }
-                Outcome::Skipped => {
-                    self.task.metrics.skipped(count.into());
-                    self.step(Event::Skipped {
-                        partition,
-                        first,
-                        count,
-                        bytes,
-                    })?;
-                }
-                Outcome::Failed(error) => {
-                    let tp = self.engine.source(partition);
-                    let error = Error::new(error.code, format!("{tp}: {}", error.detail));
-                    self.step(Event::DeliveryFailed {
-                        partition,
-                        first,
-                        bytes,
-                        error,
-                    })?;
-                }
-            }
-        }
-        self.answers = answers;
         Ok(())
     }
 
@@ -473,8 +427,8 @@ impl<'a> Session<'a> {
                     self.open = false;
                     self.task.left_open = true;
                     // What the client still had to tell is what explains the failure.
-                    self.engine.answers(Duration::ZERO, &mut self.answers);
-                    self.hear_answers()?;
+                    self.engine.poll(false, Duration::ZERO, &mut self.heard);
+                    self.hear()?;
                     self.step(Event::Aborted(aborted.err()))?;
                 }
                 Action::Unassign(partition) => {
@@ -495,294 +449,6 @@ impl<'a> Session<'a> {
             }
         }
         self.actions = actions;
-        Ok(())
-    }
-
-    /// Has gaps told to the audit trail by the commit that stores them. Who may not write there copies all the
-    /// same: what is stored has the newest gaps and the sum of all.
-    fn declare(&mut self, gaps: Vec<(TopicPartition, Gap)>) {
-        if gaps.is_empty() {
-            return;
-        }
-        match topics::ensure_audit(&self.task.flow.target_admin, &self.task.flow.spec) {
-            Ok(()) => self.declared.extend(gaps),
-            Err(error) => warn!(%error, gaps = gaps.len(), "the audit trail is not told of declared gaps"),
-        }
-    }
-
-    /// Whether what is to be committed was read of the topics that were taken in. librdkafka reads by topic id, and
-    /// goes on at its position when the id changes; it hears of another id by an answer about metadata only. So where
-    /// none has come since the ids were last looked at, nothing needs to be asked.
-    ///
-    /// # Errors
-    /// A topic was made anew.
-    fn confirm(&mut self) -> Result<()> {
-        let answers = self.engine.metadata_answers();
-        let mut known = BTreeMap::new();
-        for partition in self.state.dirty() {
-            let tp = &self.partitions[partition.0].tp;
-            if self.confirmed.get(&tp.topic) != Some(&answers)
-                && let Some(progress) = self.slot.progress.get(tp)
-            {
-                known.insert(&*tp.topic, progress.topic_id.as_str());
-            }
-        }
-        if known.is_empty() {
-            return Ok(());
-        }
-        match bounds::made_anew(&self.task.flow.source_admin, &known) {
-            Ok(anew) => match anew.first() {
-                None => {
-                    let topics: Vec<Arc<str>> = known.into_keys().map(Arc::from).collect();
-                    self.confirmed
-                        .extend(topics.into_iter().map(|topic| (topic, answers)));
-                    Ok(())
-                }
-                Some((topic, id)) => {
-                    let detail = format!("{topic} has id {id} now; what was read since is not committed");
-                    Err(Error::new(Code::SourceRecreated, detail))
-                }
-            },
-            // When the source dies, the last that it gave counts more than this question.
-            Err(error) => {
-                debug!(%error, "whether topics were made anew is not known");
-                Ok(())
-            }
-        }
-    }
-
-    fn commit(&mut self) -> Result<()> {
-        self.confirm()?;
-        let started = Instant::now();
-        let moved = self.state.has_moved();
-        let (mut records, mut mirrored): (Vec<StateRecord>, Vec<StateRecord>) = (vec![], vec![]);
-        // Together with the progress that lists them, or lists them no longer.
-        let of_gaps: BTreeSet<_> = self
-            .declared
-            .iter()
-            .map(|(tp, _)| tp)
-            .chain(&self.unstored)
-            .collect();
-        let of_gaps = of_gaps
-            .into_iter()
-            .filter_map(|tp| Some((tp, self.slot.progress.get(tp)?)));
-        records.extend(of_gaps.map(|(tp, progress)| progress_record(tp, progress)));
-        let flow = &self.task.flow.spec.id;
-        records.extend(audit::gap_records(flow, self.task.task, now_ms(), &self.declared));
-        if self.unborn_changed {
-            records.push(self.birth());
-        }
-        let mut committed = vec![];
-        for pending in self.state.pending() {
-            let Assigned { tp, read, .. } = &self.partitions[pending.partition.0];
-            let Some(progress) = self.slot.progress.get(tp) else {
-                continue;
-            };
-            let mut progress = progress.clone();
-            let next = pending.next_source.0.0;
-            progress.next_source_offset = next;
-            // What was read beyond may be of a later epoch: what lies before has none that is greater.
-            progress.leader_epoch = read.map(|it| LeaderEpoch {
-                offset: it.offset.min(next),
-                ..it
-            });
-            progress.next_target_offset = Some(pending.next_target);
-            records.push(progress_record(tp, &progress));
-            committed.push((tp.clone(), progress));
-            if let Some(mirror) = &self.mirror {
-                mirrored.extend(mirror.record(tp, pending.next_source));
-            }
-            records.extend(pending.segments.iter().map(|segment| segment_record(tp, segment)));
-        }
-        self.engine.commit(&records, self.open, COMMIT_TIMEOUT)?;
-        self.open = false;
-        self.declared.clear();
-        self.unborn_changed = false;
-        self.unstored.clear();
-        self.slot.progress.extend(committed);
-        if !mirrored.is_empty() {
-            // Not with the records: an MM2 that does not work exactly once reads what is not committed, too, and
-            // would leave out what an aborted transaction had said.
-            self.engine.commit(&mirrored, false, COMMIT_TIMEOUT)?;
-        }
-        // Where copying begins can be stored although nothing can be copied.
-        if moved {
-            self.task.failures = 0;
-        }
-        self.task.metrics.commit(started.elapsed());
-        Ok(())
-    }
-
-    /// The session ends by an error: keep what is certain, free readers of the target from waiting.
-    fn settle(&mut self) {
-        let settled = match self.task.flow.spec.delivery {
-            Delivery::ExactlyOnce if self.open => {
-                self.task.metrics.abort();
-                self.task.left_open = true;
-                self.engine.abort(ABORT_TIMEOUT)
-            }
-            Delivery::ExactlyOnce => Ok(()),
-            Delivery::AtLeastOnce => {
-                self.engine.answers(Duration::ZERO, &mut self.answers);
-                self.commit()
-            }
-        };
-        if let Err(error) = settled {
-            debug!(%error, "the target aborts by itself when the task starts again");
-        }
-    }
-
-    fn housekeeping(&mut self, now: Instant) -> Result<()> {
-        if self.task.drain.is_cancelled() {
-            self.task.set_state(TaskState::Draining, None);
-            self.step(Event::Drain)?;
-        }
-        for error in self.engine.client_errors() {
-            match error.code {
-                Code::TargetFenced => return Err(error),
-                _ => debug!(%error, "client error, retried by the client"),
-            }
-        }
-        if let Some(view) = self.task.flow.view.load_full()
-            && !Arc::ptr_eq(&view, &self.view)
-        {
-            self.view = view;
-            let view = self.view.clone();
-            self.task
-                .health
-                .accepts(now, |tp| Some(&view.partitions.get(tp)?.accepts.settings));
-            self.leave_what_is_gone()?;
-            self.adopt_again(now)?;
-        } else if !self.task.health.is_empty() || self.ask_at.is_some() {
-            self.adopt_again(now)?;
-        }
-        self.heed_decisions(now)?;
-        // Tried again is not recovered: until it is, it is shown as it was and its pauses go on growing.
-        let (ids, partitions, state) = (&self.ids, &self.partitions, &self.state);
-        let well = self.task.health.recovered(|tp| {
-            let id = ids.get(tp).filter(|id| partitions[id.0].active);
-            id.is_some_and(|id| state.is_well(*id))
-        });
-        for tp in well {
-            info!(topic = %tp.topic, partition = tp.partition, "partition goes on");
-        }
-        self.task
-            .metrics
-            .timestamp_zero(self.engine.take_zero_timestamps());
-        self.task.metrics.in_flight_bytes(self.state.in_flight_bytes());
-        if self
-            .published
-            .is_none_or(|at| PUBLISH <= now.saturating_duration_since(at))
-        {
-            self.publish(now);
-        }
-        Ok(())
-    }
-
-    /// An operator decides about halted partitions by a command that fences this task, which finds out by its next
-    /// commit only, and where nothing is copied there is none. But whoever decides tells the audit trail: when that has
-    /// grown, and before it can be known whether it has, a commit tells whether the task is still ours.
-    fn heed_decisions(&mut self, now: Instant) -> Result<()> {
-        let halted = |held: &Held| held.error.code.page().remedy == Remedy::HaltPartition;
-        let mut all = self.task.health.all();
-        let waits = all.find(|(tp, held)| halted(held) && self.slot.progress.contains_key(*tp));
-        let Some(tp) = waits.map(|(tp, _)| tp.clone()) else {
-            self.trail = None;
-            return Ok(());
-        };
-        drop(all);
-        if self.look_at.is_some_and(|at| now < at) {
-            return Ok(());
-        }
-        self.look_at = Some(now + DECISIONS);
-        match self.trail_end() {
-            Ok(end) if self.trail.replace(end) == Some(end) => {}
-            Ok(_) => {
-                self.unstored.insert(tp);
-                if !self.open {
-                    self.commit()?;
-                }
-            }
-            Err(error) => {
-                debug!(%error, "whether an operator has decided is not known");
-                self.look_at = Some(now + DECISIONS_UNKNOWN);
-            }
-        }
-        Ok(())
-    }
-
-    fn trail_end(&self) -> Result<i64> {
-        let (admin, spec) = (&self.task.flow.target_admin, &self.task.flow.spec);
-        if self.trail.is_none() {
-            // The end of a topic that is not there is asked for in vain until the time is up.
-            topics::ensure_audit(admin, spec)?;
-        }
-        let trail = TopicPartition::new(spec.id.failover_topic(), 0);
-        admin.list_offset(&trail, OffsetSpec::Latest, false, TRAIL_TIMEOUT)
-    }
-
-    /// Stops partitions that are not in the view any more. Where a topic was made anew the session ends: the clients
-    /// know leaders and positions of the old one.
-    fn leave_what_is_gone(&mut self) -> Result<()> {
-        let (mut source, mut target) = (BTreeMap::new(), BTreeMap::new());
-        let mut gone = vec![];
-        for (i, it) in self.partitions.iter().enumerate().filter(|(_, it)| it.active) {
-            let Some(seen) = self.view.partitions.get(&it.tp) else {
-                gone.push((PartitionId(i), it.tp.clone()));
-                continue;
-            };
-            let Some(known) = self.slot.progress.get(&it.tp) else {
-                continue;
-            };
-            if *seen.topic_id.0 != *known.topic_id {
-                source.insert(&*it.tp.topic, known.topic_id.as_str());
-            }
-            if let Some(id) = known.target_topic_id.as_deref()
-                && *seen.target_topic_id.0 != *id
-            {
-                target.insert(seen.remote.as_str(), id);
-            }
-        }
-        // The view may be older than what the partition was taken in with.
-        let flow = &self.task.flow;
-        for (admin, known, code) in [
-            (&flow.source_admin, source, Code::SourceRecreated),
-            (&flow.target_admin, target, Code::TargetLostRecords),
-        ] {
-            if !known.is_empty()
-                && let Some((topic, id)) = bounds::made_anew(admin, &known)?.first()
-            {
-                return Err(Error::new(
-                    code,
-                    format!("{topic} was made anew and has id {id} now"),
-                ));
-            }
-        }
-        for (id, tp) in gone {
-            if self.view.is_gone(&tp) {
-                // Said by the sync loop, once for the whole topic.
-                let deleted = Error::new(Code::SourceTopicMissing, "deleted");
-                self.step(Event::SourceFailed(id, deleted))?;
-                continue;
-            }
-            let error = match self.view.held.get(&tp) {
-                // What cannot be told of a topic is no reason to stop copying it; what it needs for that fails by itself.
-                _ if self.view.hidden.contains_key(&*tp.topic) => continue,
-                Some(error) if error.code != Code::TargetTopicMissing => continue,
-                _ => Error::new(
-                    Code::TargetTopicMissing,
-                    "the target does not have the partition any more",
-                ),
-            };
-            self.step(Event::SourceFailed(id, error))?;
-            // Decided by the rules of the start, as soon as the view has the partition.
-            self.task.health.try_now(&tp, Instant::now());
-        }
-        let held = self.task.health.all().map(|(tp, _)| tp.clone());
-        let deleted: Vec<_> = held.filter(|tp| self.view.is_gone(tp)).collect();
-        for tp in deleted {
-            self.task.health.forget(&tp);
-        }
         Ok(())
     }
 

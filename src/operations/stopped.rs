@@ -12,7 +12,7 @@ use crate::kafka::{NextOffset, Source, TopicPartition};
 use crate::services::config_sync;
 use crate::state::audit::{self, Change, Deed};
 use crate::state::gaps::Gap;
-use crate::state::ledger::{Fence, Ledger, NotFenced, StateRecord};
+use crate::state::ledger::{Fence, Ledger, NotFenced, StateRecord, fence_patiently};
 use crate::state::mm2_positions::Mm2Mirror;
 use crate::state::resume::Bounds;
 use crate::state::slot::{Slot, progress_record};
@@ -157,13 +157,11 @@ impl<'a> StoppedFlow<'a> {
             let fenced = |fence| {
                 let mut ledger = Ledger::new(self.spec, fence, self.target_connection, None)?;
                 let deadline = Instant::now() + TIMEOUT;
-                loop {
-                    match ledger.fence(Duration::from_secs(5)) {
-                        Ok(()) => return Ok(ledger),
-                        Err(NotFenced::Waiting(_) | NotFenced::HeldUp(_)) if Instant::now() < deadline => {}
-                        Err(
-                            NotFenced::Waiting(error) | NotFenced::HeldUp(error) | NotFenced::Refused(error),
-                        ) => return Err(error),
+                let end = fence_patiently(|timeout| ledger.fence(timeout), |_| Instant::now() < deadline);
+                match end {
+                    Ok(()) => Ok(ledger),
+                    Err(NotFenced::Waiting(error) | NotFenced::HeldUp(error) | NotFenced::Refused(error)) => {
+                        Err(error)
                     }
                 }
             };

@@ -22,6 +22,9 @@ pub struct StateRecord {
     pub value: Vec<u8>,
 }
 
+/// How long one attempt to fence former owners may take.
+pub const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The topics that the ledger of a task writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateTopic {
@@ -86,6 +89,22 @@ pub enum NotFenced {
     HeldUp(Error),
     /// Repeating changes nothing.
     Refused(Error),
+}
+
+/// Repeats an attempt to fence for as long as the answer is to wait and `goes_on`, which hears of each, says so.
+///
+/// # Errors
+/// What the last attempt met.
+pub fn fence_patiently(
+    mut fence: impl FnMut(Duration) -> std::result::Result<(), NotFenced>,
+    goes_on: impl Fn(&Error) -> bool,
+) -> std::result::Result<(), NotFenced> {
+    loop {
+        match fence(FENCE_TIMEOUT) {
+            Err(NotFenced::Waiting(error) | NotFenced::HeldUp(error)) if goes_on(&error) => {}
+            end => return end,
+        }
+    }
 }
 
 /// See the [module](self).

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::{Assigned, Session};
+use crate::copy::engine::Start;
 use crate::copy::health::Found;
-use crate::copy::task::{Event, PartitionId};
+use crate::copy::span::PartitionId;
+use crate::copy::task::Event;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{NextOffset, Source, TopicPartition};
 use crate::state::bounds::{self, offset};
@@ -84,19 +86,20 @@ impl Session<'_> {
         }
         let route = |(tp, begin, bounds): &Beginning<'_>| {
             let from = begin.read_from(self.slot.progress.get(tp), bounds);
-            (tp.clone(), self.view.partitions[tp].remote.clone(), from)
+            let (source, remote) = (tp.clone(), self.view.partitions[tp].remote.clone());
+            Start { source, remote, from }
         };
         let ids = match assign.is_empty() {
             true => vec![],
             false => {
-                let routes: Vec<_> = assign.iter().map(route).collect();
-                self.engine.assign(&routes)?
+                let starts: Vec<_> = assign.iter().map(route).collect();
+                self.engine.assign(&starts)?
             }
         };
         let apart = match trial {
             Some(beginning) => {
-                let (tp, remote, from) = route(&beginning);
-                Some((self.engine.assign_apart(&tp, &remote, from)?, beginning))
+                let start = route(&beginning);
+                Some((self.engine.assign_apart(start)?, beginning))
             }
             None => None,
         };

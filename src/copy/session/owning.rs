@@ -6,15 +6,13 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::context::View;
-use crate::copy::engine::{COMMIT_TIMEOUT, RecordEngine};
+use crate::copy::engine::{COMMIT_TIMEOUT, Engine};
 use crate::copy::seat::Seat;
-use crate::error::Result;
-use crate::state::ledger::{Fence, NotFenced};
+use crate::error::{Error, Result};
+use crate::state::ledger::{FENCE_TIMEOUT, Fence, NotFenced, fence_patiently};
 use crate::state::slot::{Slot, spare_record};
 use crate::status::TaskState;
 
-/// How long one attempt to fence former owners may take.
-const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A transactional id that cannot be had for so long after an abort of ours is held up by it.
 const HELD_UP: Duration = Duration::from_millis(700);
 /// How long stored progress may take to be read.
@@ -31,8 +29,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// ```
 pub(super) fn own_slot(
     task: &mut Seat,
-    engine: impl Fn(Fence) -> Result<RecordEngine>,
-) -> Result<Option<(RecordEngine, Slot)>> {
+    engine: impl Fn(Fence) -> Result<Engine>,
+) -> Result<Option<(Engine, Slot)>> {
     let (flow, number) = (task.flow.clone(), task.task);
     let topic = flow.spec.id.progress_topic();
     let read = || Slot::read_fenced(&flow.target_admin, &flow.target, &topic, number, READ_TIMEOUT);
@@ -79,17 +77,14 @@ pub(super) fn own_slot(
         return Ok(Some((own, slot)));
     }
     let mut spare = engine(Fence::Spare(number))?;
-    loop {
-        match spare.fence(FENCE_TIMEOUT) {
-            Ok(()) => break,
-            Err(NotFenced::Refused(error)) => return Err(error),
-            Err(NotFenced::Waiting(error) | NotFenced::HeldUp(error)) => {
-                task.set_state(TaskState::Starting, Some(&error));
-            }
-        }
-        if task.drain.is_cancelled() {
-            return Ok(None);
-        }
+    let goes_on = |error: &Error| {
+        task.set_state(TaskState::Starting, Some(error));
+        !task.drain.is_cancelled()
+    };
+    match fence_patiently(|timeout| spare.fence(timeout), goes_on) {
+        Ok(()) => {}
+        Err(NotFenced::Refused(error)) => return Err(error),
+        Err(NotFenced::Waiting(_) | NotFenced::HeldUp(_)) => return Ok(None),
     }
     let slot = read()?.whole()?;
     if slot.spare {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::error::Code;
 use crate::kafka::TopicPartition;
-use crate::offset_map::{PartitionMap, Segment, Translation};
+use crate::offset_map::{MapWriter, PartitionMap, Segment, Translation};
 
 /// xorshift64*
 struct Rng(u64);
@@ -112,6 +112,15 @@ fn limits() -> Limits {
     Limits {
         in_flight_bytes: 8,
         commit_interval: Duration::from_millis(500),
+    }
+}
+
+fn span(p: usize, first: i64, count: u32) -> Span {
+    Span {
+        partition: PartitionId(p),
+        first,
+        count,
+        bytes: count.into(),
     }
 }
 
@@ -333,9 +342,7 @@ impl World {
 
     fn fail(&mut self, p: usize, first: i64, code: Code) {
         self.step(Event::DeliveryFailed {
-            partition: PartitionId(p),
-            first,
-            bytes: 1,
+            span: span(p, first, 1),
             error: Error::new(code, "simulated"),
         });
     }
@@ -465,13 +472,13 @@ impl World {
         self.client.hand.extend((0..run as i64).map(|i| (p, first + i)));
         self.client.position[p] += run;
         self.client.ended[p] = false;
-        let (partition, count) = (PartitionId(p), run as u32);
-        self.step(Event::Took {
-            partition,
-            first,
-            count,
-            bytes: count.into(),
-        });
+        let span = span(p, first, run as u32);
+        // A batch may end behind its last record, where markers or removed records follow.
+        let next = match self.source[p].log.get(at + run) {
+            Some(next) if self.rng.chance(30) => *next,
+            _ => span.end(),
+        };
+        self.step(Event::Took { span, next });
         assert!(self.client.hand.is_empty(), "what was taken is sent or dropped");
         assert!(self.client.task.in_flight_bytes() < 8 + 4, "the bound holds");
     }
@@ -491,7 +498,6 @@ impl World {
             return;
         }
         let (_, first, target) = self.client.sent.remove(index);
-        let partition = PartitionId(p);
         match refused {
             Some(How::Refuses) => {
                 // What follows from it is sometimes heard first.
@@ -520,11 +526,8 @@ impl World {
             self.target[p][target as usize] = Some((first, Fate::Open));
         }
         self.step(Event::Delivered {
-            partition,
-            first,
+            span: span(p, first, 1),
             target: Some(target),
-            count: 1,
-            bytes: 1,
         });
     }
 
