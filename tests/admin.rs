@@ -9,30 +9,19 @@ use std::time::{Duration, Instant};
 
 use causeway::error::{Code, Error, Side};
 use causeway::kafka::admin::{Admin, ConfigOp, ConfigSource, NewTopic, OffsetSpec};
-use causeway::kafka::client::{ClusterConnection, Properties, Secret};
+use causeway::kafka::client::{ClusterConnection, Secret};
 use causeway::kafka::{ClusterAlias, TopicPartition};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use crate::harness::flow::connection;
 use crate::harness::kafka::{SASL_PASSWORD, SASL_USER};
 use crate::harness::oracle;
-use crate::harness::{Cluster, ClusterOptions, often_fenced, pair, unique, wait_for, wait_until};
+use crate::harness::{ClusterOptions, often_fenced, pair, unique, wait_for, wait_until};
 
 /// Generous: the machine may be busy.
 const LONG: Duration = Duration::from_secs(30);
-
-/// How to reach a cluster of the harness.
-pub fn connection(alias: &str, cluster: &Cluster) -> ClusterConnection {
-    ClusterConnection {
-        alias: ClusterAlias::new(alias),
-        bootstrap_servers: cluster.bootstrap(),
-        security: Properties::new(),
-        client: Properties::new(),
-        consumer: Properties::new(),
-        producer: Properties::new(),
-    }
-}
 
 fn target() -> ClusterConnection {
     connection("target", &pair().target)
@@ -511,14 +500,19 @@ fn what_a_connection_complains_about_is_logged_with_its_cluster() {
     let mut connection = target();
     connection.alias = ClusterAlias::new("nowhere");
     connection.bootstrap_servers = "127.0.0.1:1".into();
+    let logged = || {
+        let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        let line =
+            |l: &str| l.contains("librdkafka:") && l.contains("cluster=nowhere") && l.contains("127.0.0.1:1");
+        log.lines().any(line)
+    };
     tracing::subscriber::with_default(subscriber, || {
         let admin = Admin::new(&connection, "test", Side::Target).unwrap();
-        admin.brokers(Duration::from_millis(500)).unwrap_err();
+        wait_until("the refused connection is logged", LONG, || {
+            admin.brokers(Duration::from_millis(500)).unwrap_err();
+            logged()
+        });
     });
-    let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    let line =
-        |l: &str| l.contains("librdkafka:") && l.contains("cluster=nowhere") && l.contains("127.0.0.1:1");
-    assert!(log.lines().any(line), "{log}");
 }
 
 #[test]

@@ -1,122 +1,24 @@
 //! The commands as an operator runs them: exit codes, what is said and where, and that looking changes nothing.
 
-use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::daemon::{Daemon, DaemonOptions, causeway, clusters_yaml};
+use crate::harness::commands::{Files, command, ran, shared_clusters};
+use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::flow::{daemon, partitions, topology, wait_until_copied};
 use crate::harness::load::{self, Load};
 use crate::harness::oracle;
-use crate::harness::process::Scratch;
 use crate::harness::{Cluster, Pair, free_port, pair, unique, wait_until};
-use crate::replication::{daemon, partitions, topology, wait_until_copied};
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// Files in a directory of their own, and commands that read them.
-pub struct Files {
-    directory: Scratch,
-}
-
-impl Files {
-    /// Files of these texts.
-    pub fn new(config: &str, topologies: &[&str]) -> Self {
-        let files = Self {
-            directory: Scratch::new("commands"),
-        };
-        fs::write(files.config(), config).expect("the directory is ours");
-        for (number, text) in topologies.iter().enumerate() {
-            fs::write(files.topology(number), text).expect("the directory is ours");
-        }
-        files
-    }
-
-    fn config(&self) -> PathBuf {
-        self.directory.path().join("config.yaml")
-    }
-
-    fn topology(&self, number: usize) -> PathBuf {
-        self.directory.path().join(format!("topology-{number}.yaml"))
-    }
-
-    /// Runs a command that reads them.
-    pub fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = command();
-        command.args(arguments).arg("--config").arg(self.config());
-        for number in 0.. {
-            let topology = self.topology(number);
-            if !topology.exists() {
-                break;
-            }
-            command.arg("--topology").arg(topology);
-        }
-        ran(command)
-    }
-}
-
-fn command() -> Command {
-    let mut command = Command::new(causeway());
-    for variable in ["CAUSEWAY_CONFIG", "CAUSEWAY_TOPOLOGY", "CAUSEWAY_LOG"] {
-        command.env_remove(variable);
-    }
-    command
-}
-
-/// How a command ended and what it said.
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-    took: Duration,
-}
-
-fn ran(mut command: Command) -> Ran {
-    let started = Instant::now();
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("causeway starts");
-    Ran {
-        code: status.code().expect("no signal ended it"),
-        stdout: String::from_utf8(stdout).expect("text"),
-        stderr: String::from_utf8(stderr).expect("text"),
-        took: started.elapsed(),
-    }
-}
-
-impl Ran {
-    /// How long it took.
-    pub fn took(&self) -> Duration {
-        self.took
-    }
-
-    /// Its data.
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
-    }
-
-    /// All it said.
-    pub fn all(&self) -> String {
-        format!("{}\n{}", self.stdout, self.stderr)
-    }
-}
 
 /// Two clusters at addresses where nobody listens, and one topology between them.
 fn nobody() -> (String, String) {
     let nobody = || format!("127.0.0.1:{}", free_port());
     let config = clusters_yaml(&[("seoul", &nobody()), ("busan", &nobody())]);
     (config, topology("nobody", &["orders"], ""))
-}
-
-/// The shared clusters as `seoul` and `busan`.
-pub fn shared_clusters() -> String {
-    let Pair { source, target } = pair();
-    clusters_yaml(&[("seoul", &source.bootstrap()), ("busan", &target.bootstrap())])
 }
 
 #[test]

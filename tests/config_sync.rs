@@ -19,7 +19,7 @@ use causeway::topology::{
 };
 use regex::Regex;
 
-use crate::admin::connection;
+use crate::harness::flow::connection;
 use crate::harness::{oracle, pair, unique, wait_until};
 
 const LONG: Duration = Duration::from_secs(30);

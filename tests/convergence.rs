@@ -7,10 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::flow::{assert_same, daemon, partitions, topology, wait_until_copied};
 use crate::harness::load::{self, Load};
 use crate::harness::oracle::{self, Isolation, NewRecord};
 use crate::harness::{Cluster, Pair, pair, unique, wait_until};
-use crate::replication::{assert_same, daemon, partitions, topology, wait_until_copied};
 
 const LONG: Duration = Duration::from_secs(60);
 /// Two intervals of config sync are promised; half of that again for a machine that does other things.

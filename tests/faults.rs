@@ -9,15 +9,16 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
 
-use crate::commands::{Files, shared_clusters};
+use crate::harness::commands::{Files, shared_clusters};
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
-use crate::harness::load::{self, Load};
-use crate::harness::oracle::{self, Isolation, NewRecord};
-use crate::harness::{Cluster, Pair, Random, kafka_tool, pair, unique, wait_until};
-use crate::replication::{
+use crate::harness::flow::{
     SOON, assert_same, assert_same_digest, daemon, daemon_between, is_stopped_for, partition, partitions,
     topology, wait_until_copied,
 };
+use crate::harness::flow::{copied, replayed, wait_for_progress};
+use crate::harness::load::{self, Load};
+use crate::harness::oracle::{self, Isolation, NewRecord};
+use crate::harness::{Cluster, Pair, Random, kafka_tool, pair, unique, wait_until};
 
 const COMMITTED: Isolation = Isolation::ReadCommitted;
 /// Kills per test.
@@ -29,32 +30,8 @@ fn outage() -> Duration {
     Duration::from_secs(seconds.map_or(8, |it| it.parse().expect("a number of seconds")))
 }
 
-/// Sum of the stored positions.
-fn copied(status: &Value) -> i64 {
-    partitions(status)
-        .filter_map(|it| it["next_source_offset"].as_i64())
-        .sum()
-}
-
-/// Records written more than once, over all partitions.
-pub fn replayed(status: &Value) -> u64 {
-    partitions(status)
-        .filter_map(|it| it["replayed_records"].as_u64())
-        .sum()
-}
-
 fn flow_state(status: &Value) -> &str {
     status["flows"][0]["state"].as_str().unwrap_or_default()
-}
-
-/// Waits until the daemon stores a position it did not have before.
-pub fn wait_for_progress(daemon: &Daemon, since: i64) -> i64 {
-    let mut now = since;
-    daemon.wait_for("progress", SOON, |status| {
-        now = copied(status);
-        since < now
-    });
-    now
 }
 
 /// Numbers of the keys `k-<n>` in one partition of the target, in order.

@@ -7,15 +7,15 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 
-use crate::commands::{Files, shared_clusters};
+use crate::harness::commands::{Files, shared_clusters};
 use crate::harness::daemon::{Daemon, clusters_yaml};
+use crate::harness::flow::{
+    SOON, assert_same, daemon, daemon_between, is_stopped_for, partition, topology, wait_until_copied,
+};
+use crate::harness::groups;
 use crate::harness::load::Load;
 use crate::harness::oracle::{self, Isolation, NewRecord};
 use crate::harness::{Cluster, Pair, load, pair, unique, wait_until};
-use crate::positions;
-use crate::replication::{
-    SOON, assert_same, daemon, daemon_between, is_stopped_for, partition, topology, wait_until_copied,
-};
 
 const COMMITTED: Isolation = Isolation::ReadCommitted;
 
@@ -302,7 +302,7 @@ fn a_target_topic_made_anew_is_noticed_whether_the_daemon_ran_or_not() {
         assert_eq!(keys(target, &topic), written("foreign", 0..200));
         drop(daemon);
         let daemon =
-            crate::replication::daemon(topology(&topic, &[&topic], "  tasks: 1\n  on_gap: continue\n"));
+            crate::harness::flow::daemon(topology(&topic, &[&topic], "  tasks: 1\n  on_gap: continue\n"));
         wait_until_copied(&daemon, source, &topic, SOON);
         assert_eq!(
             gaps(&daemon, &topic),
@@ -507,7 +507,7 @@ fn a_gap_is_accepted_while_an_at_least_once_flow_runs_and_nothing_is_lost() {
 /// What of a group in one partition is neither written nor told, and why, by the status.
 fn wait_until_untranslated(daemon: &Daemon, name: &str, why: &str) {
     daemon.wait_for("its position is not translated", SOON, |status| {
-        let group = positions::group(status, name);
+        let group = groups::group(status, name);
         group["untranslated"] == 1 && group["reason"].to_string().contains(why)
     });
 }
@@ -531,9 +531,9 @@ fn a_group_that_starts_over_in_a_source_topic_made_anew_is_not_taken_back_on_the
     source.create_topic(&topic, 1, &[]);
     write(source, &topic, "old", 0..100);
     let at = |offset| oracle::set_group_offset(&source.bootstrap(), &topic, &topic, 0, offset);
-    let there = || positions::position(target, &topic, &topic, 0);
+    let there = || groups::position(target, &topic, &topic, 0);
     at(50);
-    let settings = format!("  tasks: 1\n  on_gap: halt\n{}", positions::OFTEN);
+    let settings = format!("  tasks: 1\n  on_gap: halt\n{}", groups::OFTEN);
     let mut daemon = daemon(topology(&topic, &[&topic], &settings));
     wait_until_copied(&daemon, source, &topic, SOON);
     wait_until("its position is written", SOON, || there().is_some());
@@ -554,7 +554,7 @@ fn a_group_that_starts_over_in_a_source_topic_made_anew_is_not_taken_back_on_the
 
     // Once the new topic is copied, it continues there.
     let going_on = settings.replace("halt", "continue");
-    let daemon = crate::replication::daemon(topology(&topic, &[&topic], &going_on));
+    let daemon = crate::harness::flow::daemon(topology(&topic, &[&topic], &going_on));
     wait_until_copied(&daemon, source, &topic, SOON);
     wait_until("it follows", SOON, || before < there());
     let from = there().expect("a position");
@@ -573,9 +573,9 @@ fn no_position_is_written_past_the_end_of_a_target_topic_made_anew() {
         write(source, topic, "old", 0..100);
     }
     let at = |topic: &str, offset| oracle::set_group_offset(&source.bootstrap(), topic, topic, 0, offset);
-    let there = |topic: &str| positions::position(target, topic, topic, 0);
+    let there = |topic: &str| groups::position(target, topic, topic, 0);
     at(&topic, 50);
-    let settings = format!("  tasks: 1\n{}", positions::OFTEN);
+    let settings = format!("  tasks: 1\n{}", groups::OFTEN);
     let mut daemon = daemon(topology(&topic, &[&topic, &other], &settings));
     wait_until_copied(&daemon, source, &topic, SOON);
     wait_until_copied(&daemon, source, &other, SOON);

@@ -17,8 +17,8 @@ use causeway::kafka::client::{ClusterConnection, Properties, Secret};
 use causeway::kafka::groups::{Commit, GroupProcess, Groups, Positions};
 use causeway::kafka::{ClusterAlias, TopicPartition};
 
-use crate::admin::connection;
 use crate::harness::daemon::causeway;
+use crate::harness::flow::connection;
 use crate::harness::kafka::{SASL_PASSWORD, SASL_USER, kafka_version};
 use crate::harness::oracle::{self, GroupCommit};
 use crate::harness::{Cluster, ClusterOptions, free_port, pair, unique, wait_until};

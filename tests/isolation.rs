@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml, sasl_clusters_yaml};
-use crate::harness::load::Load;
-use crate::harness::oracle::{self, Isolation, NewRecord, Step};
-use crate::harness::{Cluster, ClusterOptions, Pair, Resource, pair, unique, wait_until};
-use crate::replication::{
+use crate::harness::daemon::Daemon;
+use crate::harness::flow::{
     SOON, assert_same, assert_same_digest, daemon, daemon_between, is_stopped_for, partition, topology,
     wait_until_copied,
 };
+use crate::harness::flow::{daemon_with_password, guarded};
+use crate::harness::load::Load;
+use crate::harness::oracle::{self, Isolation, NewRecord, Step};
+use crate::harness::{Cluster, ClusterOptions, Pair, Resource, pair, unique, wait_until};
 
 const MODES: [&str; 2] = ["exactly_once", "at_least_once"];
 
@@ -202,32 +203,6 @@ fn a_record_that_is_too_large_is_named_as_the_cause_under_load() {
         }
         assert_same_set(source, target, &bad, mode);
     }
-}
-
-/// A daemon that logs in to the target only.
-pub fn daemon_with_password(source: &Cluster, target: &Cluster, topology: String) -> Daemon {
-    let source = clusters_yaml(&[("seoul", &source.bootstrap())]);
-    let target = sasl_clusters_yaml(&[("busan", target)]).replacen("clusters:\n", "", 1);
-    Daemon::start(DaemonOptions::new(format!("{source}{target}"), topology))
-}
-
-/// A cluster on which causeway may do what docs/access-rights.md asks for, but write no copied topic; those begin with `prefix`.
-pub fn guarded(prefix: &str) -> Cluster {
-    let cluster = ClusterOptions::new("guarded").acls().start();
-    for (kind, operations) in [
-        (
-            "Topic",
-            &["Create", "Read", "Write", "Describe", "DescribeConfigs"][..],
-        ),
-        ("Group", &["Read", "Describe"]),
-        ("TransactionalId", &["Write", "Describe"]),
-    ] {
-        cluster.grant(&Resource::prefixed(kind, "causeway."), operations);
-    }
-    let copied = ["Describe", "Create", "Alter", "DescribeConfigs", "AlterConfigs"];
-    cluster.grant(&Resource::prefixed("Topic", prefix), &copied);
-    cluster.grant(&Resource::topic("heartbeats"), &["Create", "Write", "Describe"]);
-    cluster
 }
 
 #[test]

@@ -11,16 +11,16 @@ use causeway::error::Side;
 use causeway::kafka::admin::Admin;
 use serde_json::Value;
 
-use crate::admin::connection;
 use crate::harness::daemon::{Daemon, DaemonOptions, causeway, clusters_yaml};
+use crate::harness::flow::connection;
+use crate::harness::flow::{
+    SOON, assert_same, assert_same_digest, daemon, is_stopped_for, partition, partitions, topology,
+    wait_until_copied,
+};
 use crate::harness::load::{self, Load};
 use crate::harness::oracle::{self, Isolation, NewRecord, Step};
 use crate::harness::process::Scratch;
 use crate::harness::{Cluster, Pair, pair, unique, wait_until};
-use crate::replication::{
-    SOON, assert_same, assert_same_digest, daemon, is_stopped_for, partition, partitions, topology,
-    wait_until_copied,
-};
 
 fn flow(status: &Value) -> &Value {
     &status["flows"][0]

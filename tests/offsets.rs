@@ -4,11 +4,11 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::commands::{Files, Ran, shared_clusters};
+use crate::harness::commands::{Files, Ran, shared_clusters};
+use crate::harness::flow::{SOON, daemon, topology, wait_until_copied};
 use crate::harness::oracle::{self, GroupOffset, Isolation, NewRecord, OracleRecord, Step};
 use crate::harness::process::Scratch;
 use crate::harness::{Cluster, Pair, pair, unique, wait_until};
-use crate::replication::{SOON, daemon, topology, wait_until_copied};
 
 /// The first committed record of a partition at or behind an offset.
 fn next_record(records: &[OracleRecord], partition: i32, offset: i64) -> Option<&OracleRecord> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::flow::{SOON, assert_same, daemon, daemon_between, topology, wait_until_copied};
+use crate::harness::flow::{daemon_with_password, guarded};
 use crate::harness::oracle::{self, Isolation};
 use crate::harness::{Cluster, ClusterOptions, Pair, Resource, kafka_tool, load, pair, unique, wait_until};
-use crate::isolation::{daemon_with_password, guarded};
-use crate::replication::{SOON, assert_same, daemon, daemon_between, topology, wait_until_copied};
 
 /// What a flow says of itself when no task may run.
 fn is_stopped_by(status: &Value, code: &str) -> bool {
@@ -245,7 +245,7 @@ fn progress_that_is_deleted_under_a_running_flow_is_said_and_nothing_is_copied_a
     }
     daemon.wait_for("it says so again", SOON, lost);
     assert_eq!(daemon.terminate(SOON), 0);
-    let daemon = crate::replication::daemon(topology(&topic, &[&topic], "  start_from: latest\n"));
+    let daemon = crate::harness::flow::daemon(topology(&topic, &[&topic], "  start_from: latest\n"));
     wait_until_copied(&daemon, source, &topic, SOON);
     assert_eq!(records(target, &topic), 800);
     fill(source, &topic);

@@ -5,12 +5,12 @@ use std::fs;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::commands::Files;
+use crate::harness::commands::Files;
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::flow::partitions;
 use crate::harness::kafka::repository;
 use crate::harness::oracle::{self, Isolation, NewRecord, OracleRecord};
 use crate::harness::{Cluster, Pair, pair, unique, wait_until};
-use crate::replication::partitions;
 
 const LONG: Duration = Duration::from_secs(60);
 /// Partitions of every topic here.

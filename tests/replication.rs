@@ -10,139 +10,15 @@ use causeway::kafka::producer::{Headers, Producer};
 use causeway::kafka::{ClusterAlias, NextOffset, TopicPartition};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use serde_json::Value;
 
-use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
-use crate::harness::oracle::{self, Digest, Isolation, NewRecord, OracleRecord, Step};
+use crate::harness::flow::{
+    SOON, assert_same, assert_same_digest, daemon, is_stopped_for, partition, topology,
+    wait_for_target_records, wait_until_copied,
+};
+use crate::harness::oracle::{self, Isolation, NewRecord, OracleRecord, Step};
 use crate::harness::{Cluster, Pair, load, pair, unique, wait_for, wait_until};
 
-/// What copying a little takes on a busy machine, the start of the daemon included.
-pub const SOON: Duration = Duration::from_secs(60);
 const COMMITTED: Isolation = Isolation::ReadCommitted;
-
-/// A topology with one flow that keeps names, `extra` lines being added under `replication:`.
-pub fn topology(name: &str, topics: &[&str], extra: &str) -> String {
-    let include = topics.join(", ");
-    format!(
-        "name: {name}\npattern: active-standby\nactive: seoul\nstandby: busan\nreplication:\n  topics: {{ include: [{include}] }}\n  replication_policy: identity\n{extra}"
-    )
-}
-
-/// A daemon that copies from `source` to `target`.
-pub fn daemon_between(source: &Cluster, target: &Cluster, topology: String) -> Daemon {
-    let clusters = clusters_yaml(&[("seoul", &source.bootstrap()), ("busan", &target.bootstrap())]);
-    Daemon::start(DaemonOptions::new(clusters, topology))
-}
-
-/// A daemon on the shared clusters.
-pub fn daemon(topology: String) -> Daemon {
-    let Pair { source, target } = pair();
-    daemon_between(source, target, topology)
-}
-
-/// Waits until the daemon says that it has copied `topic` up to where the source ends now.
-pub fn wait_until_copied(daemon: &Daemon, source: &Cluster, topic: &str, timeout: Duration) {
-    let ends = oracle::end_offsets(&source.bootstrap(), topic, Isolation::ReadCommitted);
-    daemon.wait_for(&format!("{topic} is copied up to {ends:?}"), timeout, |status| {
-        ends.iter().enumerate().all(|(partition, end)| {
-            partitions(status).any(|it| {
-                it["topic"] == topic
-                    && it["partition"] == partition
-                    && it["next_source_offset"].as_i64().is_some_and(|next| *end <= next)
-            })
-        })
-    });
-}
-
-/// Every partition in a status, over all flows and tasks.
-pub fn partitions(status: &Value) -> impl Iterator<Item = &Value> {
-    fn list(value: &Value) -> impl Iterator<Item = &Value> {
-        value.as_array().into_iter().flatten()
-    }
-    let flows = list(&status["flows"]);
-    flows
-        .flat_map(move |flow| list(&flow["tasks"]))
-        .flat_map(move |task| list(&task["partitions"]))
-}
-
-/// What a record is, without its place.
-fn content(record: &OracleRecord) -> impl PartialEq + std::fmt::Debug + '_ {
-    (
-        record.partition,
-        record.timestamp,
-        &record.key,
-        &record.value,
-        &record.headers,
-    )
-}
-
-/// The independent check: both sides, read committed, hold the same records in the same order.
-pub fn assert_same(source: &Cluster, target: &Cluster, topic: &str, remote: &str) -> usize {
-    let from = oracle::dump(&source.bootstrap(), topic, Isolation::ReadCommitted);
-    let to = oracle::dump(&target.bootstrap(), remote, Isolation::ReadCommitted);
-    for partition in 0..from.iter().map(|it| it.partition + 1).max().unwrap_or(0) {
-        let of = |records: &'_ [OracleRecord]| -> Vec<OracleRecord> {
-            records
-                .iter()
-                .filter(|it| it.partition == partition)
-                .cloned()
-                .collect()
-        };
-        let (from, to) = (of(&from), of(&to));
-        for (a, b) in from.iter().zip(&to) {
-            assert_eq!(
-                content(a),
-                content(b),
-                "{topic}-{partition}: source {a:?}, target {b:?}"
-            );
-        }
-        assert_eq!(from.len(), to.len(), "{topic}-{partition}: number of records");
-    }
-    from.len()
-}
-
-/// As [`assert_same`] for topics too large to compare record by record: per partition the same records in the
-/// same order, and no key twice.
-pub fn assert_same_digest(source: &Cluster, target: &Cluster, topic: &str) -> u64 {
-    let digest = |cluster: &Cluster| oracle::digest(&cluster.bootstrap(), topic, COMMITTED);
-    let (from, to) = (digest(source), digest(target));
-    assert_eq!(
-        to.distinct_keys, to.records,
-        "{topic}: a key occurs twice on the target"
-    );
-    let content = |digest: &Digest| -> Vec<(i32, u64, String)> {
-        let partitions = digest.partitions.iter();
-        partitions
-            .map(|it| (it.partition, it.records, it.sha256.clone()))
-            .collect()
-    };
-    assert_eq!(content(&from), content(&to), "{topic}: partition, records, hash");
-    to.records
-}
-
-/// One partition in a status.
-pub fn partition<'a>(status: &'a Value, topic: &str, number: i32) -> Option<&'a Value> {
-    partitions(status).find(|it| it["topic"] == topic && it["partition"] == number)
-}
-
-/// Whether the status says of a partition that it is in `state` for a reason that contains `reason`.
-pub fn is_stopped_for(status: &Value, topic: &str, number: i32, state: &str, reason: &str) -> bool {
-    partition(status, topic, number).is_some_and(|it| {
-        it["state"] == state && it["reason"].as_str().is_some_and(|text| text.contains(reason))
-    })
-}
-
-/// Waits until a reader of the target sees `topic` end where `end` says.
-pub fn wait_for_target_records(target: &Cluster, topic: &str, records: usize) {
-    wait_until(
-        &format!("{records} records in {topic} on the target"),
-        SOON,
-        || {
-            oracle::try_describe_topic(&target.bootstrap(), topic).is_ok()
-                && oracle::dump(&target.bootstrap(), topic, COMMITTED).len() >= records
-        },
-    );
-}
 
 fn now_ms() -> i64 {
     let since = SystemTime::now()

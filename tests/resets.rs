@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::commands::{Files, shared_clusters};
+use crate::harness::commands::{Files, shared_clusters};
+use crate::harness::flow::{SOON, daemon, partition, topology, wait_until_copied};
+use crate::harness::groups::{COMMITTED, read, rest, write};
 use crate::harness::load::Load;
 use crate::harness::oracle;
 use crate::harness::{Pair, pair, unique};
-use crate::positions::{COMMITTED, read, rest, write};
-use crate::replication::{SOON, daemon, partition, topology, wait_until_copied};
 
 #[test]
 fn a_flow_that_was_moved_copies_from_there_and_positions_stay_exact() {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::daemon::{Daemon, DaemonOptions, sasl_clusters_yaml};
+use crate::harness::flow::{SOON, assert_same, is_stopped_for, topology, wait_until_copied};
+use crate::harness::groups::{group, position};
 use crate::harness::oracle::{self, Isolation, NewRecord};
 use crate::harness::{Cluster, ClusterOptions, Resource, wait_until};
-use crate::positions::{group, position};
-use crate::replication::{SOON, assert_same, is_stopped_for, topology, wait_until_copied};
 
 const TOPICS: [&str; 2] = ["orders", "payments"];
 const GROUPS: [&str; 3] = ["billing", "shipping", "short-lived"];

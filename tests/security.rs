@@ -8,9 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::flow::{SOON, assert_same, topology, wait_until_copied};
 use crate::harness::kafka::{SASL_PASSWORD, SASL_USER};
 use crate::harness::{Cluster, ClusterOptions, Pair, free_port, load, pair, unique, wait_until};
-use crate::replication::{SOON, assert_same, topology, wait_until_copied};
 
 const WRONG_PASSWORD: &str = "wrong-password";
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::commands::{Files, Ran};
+use crate::harness::commands::{Files, Ran};
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::flow::{partition, topology, wait_until_copied};
 use crate::harness::load::{self, Load};
 use crate::harness::mirror_maker::{MirrorMaker, MirrorMakerOptions};
 use crate::harness::oracle::{self, Isolation, OracleRecord, Step};
 use crate::harness::{Cluster, Pair, Random, pair, unique, wait_until};
-use crate::replication::{partition, topology, wait_until_copied};
 
 const PARTITIONS: i32 = 3;
 const LONG: Duration = Duration::from_secs(120);
@@ -387,7 +387,7 @@ fn a_killed_mirror_maker_that_worked_exactly_once_is_fenced_and_taken_over() {
     let taken = take_over(&files);
     assert_eq!(taken.code, 0, "{}", taken.all());
     // It is fenced: nobody has to wait until what it left open times out.
-    assert!(taken.took() < Duration::from_secs(45), "{:?}", taken.took());
+    assert!(taken.took < Duration::from_secs(45), "{:?}", taken.took);
     let before = flow.records(flow.target, &flow.remote);
     let daemon = flow.daemon(&text);
     load.stop();

@@ -10,15 +10,15 @@ use causeway::kafka::{ClusterAlias, TopicPartition};
 use causeway::mm2::{self, Checkpoint, OffsetSync};
 use serde_json::Value;
 
-use crate::commands::{Files, shared_clusters};
-use crate::faults::{replayed, wait_for_progress};
+use crate::harness::commands::{Files, shared_clusters};
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
+use crate::harness::flow::{SOON, daemon, daemon_between, partition, topology, wait_until_copied};
+use crate::harness::flow::{replayed, wait_for_progress};
+use crate::harness::groups::{COMMITTED, OFTEN, PARTITIONS, group, position, read, rest, write};
 use crate::harness::load::Load;
 use crate::harness::oracle::mm2 as java;
 use crate::harness::oracle::{self, GroupCommit, NewRecord, OracleRecord};
 use crate::harness::{Cluster, ClusterOptions, Pair, Random, pair, unique, wait_until};
-use crate::positions::{COMMITTED, OFTEN, PARTITIONS, group, position, read, rest, write};
-use crate::replication::{SOON, daemon, daemon_between, partition, topology, wait_until_copied};
 
 const LONG: Duration = Duration::from_secs(180);
 

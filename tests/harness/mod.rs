@@ -7,7 +7,10 @@
     reason = "tests, demo and benchmark each include this module and use different parts of it"
 )]
 
+pub mod commands;
 pub mod daemon;
+pub mod flow;
+pub mod groups;
 pub mod kafka;
 pub mod load;
 pub mod mirror_maker;
