@@ -1,7 +1,7 @@
 # make test, demo and bench do all set-up a fresh machine needs; only rustup has to be there.
 # KAFKA_VERSION=3.9.2 make test runs against another Kafka than the one of tests/kafka/pom.xml.
 
-.PHONY: setup check test demo bench reference
+.PHONY: setup check test soak demo bench reference
 
 setup:
 	@tests/kafka/setup.sh
@@ -15,6 +15,18 @@ check: setup
 
 test: setup
 	cargo test
+
+# What only many tries find: MINUTES of property tests, simulations under new seeds and parsers against garbage, then
+# all brokers of a cluster frozen again and again.
+MINUTES ?= 10
+soak: setup
+	cargo test --release --lib --no-run
+	@seed=$$(date +%s); end=$$(( seed + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
+		echo "CAUSEWAY_SEED=$$seed..$$(( seed + 5000 ))"; \
+		PROPTEST_CASES=2000 CAUSEWAY_SEED=$$seed..$$(( seed + 5000 )) cargo test -q --release --lib || exit; \
+		seed=$$(( seed + 5000 )); \
+	done
+	CAUSEWAY_FREEZES=10 CAUSEWAY_FREEZE_SECONDS=11 cargo test --release --test main -- a_daemon_outlives
 
 demo: setup
 	cargo build --release --bins --example demo

@@ -3,6 +3,8 @@
 //! Modules in reading order, lowest layer first; each names only modules above it.
 
 pub mod error;
+#[cfg(test)]
+mod seeds;
 pub mod status;
 pub mod telemetry;
 pub mod kafka;

@@ -16,7 +16,7 @@ use syn::{Item, ItemUse, UseTree, Visibility};
 
 /// Modules, lowest layer first. A module names modules of lower layers only.
 const LAYERS: &[&[&str]] = &[
-    &["error", "status", "telemetry"],
+    &["error", "seeds", "status", "telemetry"],
     &["kafka"],
     &["mm2", "names", "offset_map"],
     &["config"],

@@ -1,5 +1,5 @@
 //! Random histories of one task against a model of both clusters. A seed is a whole test case:
-//! `SEED=4711 cargo test simulation`.
+//! `CAUSEWAY_SEED=4711 cargo test simulation`.
 //!
 //! The model keeps what survives a crash (source log, target log with aborted marks, stored progress) apart
 //! from what does not (the task, what is in flight).
@@ -11,22 +11,7 @@ use super::*;
 use crate::error::Code;
 use crate::kafka::TopicPartition;
 use crate::offset_map::{MapWriter, PartitionMap, Segment, Translation};
-
-/// xorshift64*
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
+use crate::seeds::{Random, seeds};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
@@ -88,7 +73,7 @@ enum How {
 }
 
 struct World {
-    rng: Rng,
+    rng: Random,
     delivery: Delivery,
     now: Instant,
     source: Vec<SourcePartition>,
@@ -126,7 +111,7 @@ fn span(p: usize, first: i64, count: u32) -> Span {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut rng = Random(seed);
         let delivery = if rng.chance(60) {
             Delivery::ExactlyOnce
         } else {
@@ -199,12 +184,13 @@ impl World {
             }
             let start = self.stored[p];
             self.client.position[p] = self.source[p].log.partition_point(|o| *o < start);
+            let persist = self.map[p].segments().next().is_none() || self.rng.chance(50);
             self.step(Event::Assigned {
                 partition: PartitionId(p),
                 start: Source(NextOffset(start)),
                 next_target: self.target[p].len() as i64,
                 map: self.new_map(p),
-                persist: self.map[p].segments().next().is_none() || self.rng.0.is_multiple_of(2),
+                persist,
                 on_trial: false,
             });
         }
@@ -480,7 +466,8 @@ impl World {
         };
         self.step(Event::Took { span, next });
         assert!(self.client.hand.is_empty(), "what was taken is sent or dropped");
-        assert!(self.client.task.in_flight_bytes() < 8 + 4, "the bound holds");
+        // One batch that begins below the limit ends above it, and one of the partition on trial may have come between.
+        assert!(self.client.task.in_flight_bytes() < 8 + 2 * 4, "the bound holds");
     }
 
     fn answer(&mut self, calm: bool) {
@@ -660,8 +647,5 @@ fn run(seed: u64) {
 
 #[test]
 fn no_history_loses_repeats_or_reorders_a_record() {
-    match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
-        Some(seed) => run(seed),
-        None => (1..=3000).for_each(run),
-    }
+    seeds(3_000).for_each(run);
 }

@@ -3,19 +3,7 @@
 
 use super::*;
 use crate::error::Code;
-
-/// Small numbers from a seed (SplitMix64, Steele et al. 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-}
+use crate::seeds::{Random, seeds};
 
 const TASKS: u32 = 4;
 /// An expired session is noticed within so many steps.
@@ -121,29 +109,29 @@ impl Daemon {
 }
 
 fn simulate(seed: u64) {
-    let mut dice = Dice(seed);
+    let mut random = Random(seed);
     let mut now = Instant::now();
-    let mut daemons = [Daemon::new(true), Daemon::new(dice.roll(2) == 0)];
+    let mut daemons = [Daemon::new(true), Daemon::new(random.below(2) == 0)];
     for _ in 0..400 {
-        now += Duration::from_millis(dice.roll(900));
-        let (one, other) = (dice.roll(2) as usize, dice.roll(2) as usize);
+        now += Duration::from_millis(random.below(900));
+        let (one, other) = (random.below(2) as usize, random.below(2) as usize);
         // The group: a member that has nothing more to hand back is given what nobody has, in a join of its own.
-        match dice.roll(12) {
+        match random.below(12) {
             0..3 if !daemons[one].left && !daemons[one].expired && daemons[one].revoked.is_empty() => {
                 let taken: BTreeSet<u32> = daemons.iter().flat_map(|it| it.given.clone()).collect();
                 let free = (0..TASKS).filter(|task| !taken.contains(task));
-                let gets: BTreeSet<u32> = free.filter(|_| dice.roll(3) != 0).collect();
+                let gets: BTreeSet<u32> = free.filter(|_| random.below(3) != 0).collect();
                 daemons[one].given.extend(&gets);
                 daemons[one].on(now, Event::Gained(gets));
             }
             3 if !daemons[one].expired && daemons[one].ownership.joined() => {
                 let given = daemons[one].given.difference(&daemons[one].revoked).copied();
-                let moves: BTreeSet<u32> = given.filter(|_| dice.roll(2) == 0).collect();
+                let moves: BTreeSet<u32> = given.filter(|_| random.below(2) == 0).collect();
                 daemons[one].revoked.extend(&moves);
                 daemons[one].on(now, Event::Revoked(moves));
             }
             // Its session expires: the group takes everything without asking.
-            4 if dice.roll(4) == 0 && !daemons[one].left && !daemons[one].expired => {
+            4 if random.below(4) == 0 && !daemons[one].left && !daemons[one].expired => {
                 daemons[one].expired = true;
                 daemons[one].ghosts = std::mem::take(&mut daemons[one].given);
             }
@@ -152,11 +140,11 @@ fn simulate(seed: u64) {
                     .threads
                     .keys()
                     .copied()
-                    .filter(|_| dice.roll(3) == 0)
+                    .filter(|_| random.below(3) == 0)
                     .collect();
                 for task in ends {
                     let asked = daemons[one].threads.remove(&task) == Some(true);
-                    let end = match dice.roll(4) {
+                    let end = match random.below(4) {
                         _ if asked => End::Drained,
                         0 => End::Failed(Error::new(Code::Panicked, "a bug")),
                         _ => End::GivenUp(Error::new(Code::TargetFenced, "another")),
@@ -164,19 +152,19 @@ fn simulate(seed: u64) {
                     daemons[one].on(now, Event::Ended(task, end));
                 }
             }
-            6 if dice.roll(6) == 0 => {
+            6 if random.below(6) == 0 => {
                 let replaced = !daemons[one].replaced;
                 daemons[one].replaced = replaced;
                 daemons[one].on(now, Event::Replaced(replaced));
             }
-            7 if dice.roll(40) == 0 && !daemons[one].draining => {
+            7 if random.below(40) == 0 && !daemons[one].draining => {
                 daemons[one].draining = true;
                 daemons[one].on(now, Event::Drain);
             }
             _ => {}
         }
         // Who is shut out learns of it, gives up what it had, and joins again.
-        if daemons[other].expired && dice.roll(NOTICE) == 0 {
+        if daemons[other].expired && random.below(NOTICE) == 0 {
             let had = std::mem::take(&mut daemons[other].ghosts);
             daemons[other].revoked.extend(&had);
             daemons[other].on(now, Event::Revoked(had));
@@ -186,7 +174,7 @@ fn simulate(seed: u64) {
             // Threads that were asked to end do so in the end.
             let asked: Vec<u32> = daemon.threads.iter().filter(|it| *it.1).map(|it| *it.0).collect();
             for task in asked {
-                if dice.roll(4) == 0 {
+                if random.below(4) == 0 {
                     daemon.threads.remove(&task);
                     daemon.on(now, Event::Ended(task, End::Drained));
                 }
@@ -217,11 +205,7 @@ fn simulate(seed: u64) {
 
 #[test]
 fn two_daemons_share_tasks_through_whatever_happens() {
-    let first = std::env::var("CAUSEWAY_SEED")
-        .ok()
-        .map(|it| it.parse().expect("a seed"));
-    let seeds = first.map_or(0..1_000, |seed: u64| seed..seed + 1);
-    for seed in seeds {
+    for seed in seeds(1_000) {
         let ran = std::panic::catch_unwind(|| simulate(seed));
         assert!(ran.is_ok(), "CAUSEWAY_SEED={seed}");
     }
