@@ -35,13 +35,8 @@ fn keys(bootstrap: &str, topic: &str, isolation: Isolation) -> Vec<String> {
 }
 
 #[test]
-fn the_shared_clusters_are_two_and_start_soon() {
+fn the_shared_clusters_are_two() {
     let pair = pair();
-    for cluster in [&pair.source, &pair.target] {
-        // 3 s on an idle machine; other tests start clusters at the same time.
-        eprintln!("started in {:?}", cluster.start_time());
-        assert!(cluster.start_time() < Duration::from_secs(30));
-    }
     assert_ne!(pair.source.cluster_id(), pair.target.cluster_id());
 }
 

@@ -304,9 +304,7 @@ impl Cluster {
     /// An empty directory for data, as `kafka-storage format` leaves it.
     fn format_data(&self) -> PathBuf {
         let data = self.directory.path().join("data");
-        fs::create_dir(&data).expect("the directory is ours");
-        let formatted = kafka_home().join("formatted/bootstrap.checkpoint");
-        fs::copy(formatted, data.join("bootstrap.checkpoint")).expect("setup.sh has formatted a directory");
+        copy_directory(&kafka_home().join("formatted"), &data);
         // An id is any 16 bytes in base64, and one of a cluster does for its only directory.
         let meta = format!(
             "version=1\nnode.id=1\ncluster.id={0}\ndirectory.id={0}\n",
@@ -598,6 +596,20 @@ impl Broker<'_> {
         let process = self.process.take().expect("it runs");
         process.signal("TERM");
         process.wait(START_TIMEOUT);
+    }
+}
+
+/// What `setup.sh` has formatted. Where the first settings of a cluster lie in it depends on Kafka's version.
+fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("the directory is ours");
+    for entry in fs::read_dir(from).expect("setup.sh has formatted a directory") {
+        let entry = entry.expect("a readable entry");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_directory(&from, &to);
+        } else {
+            fs::copy(from, to).expect("the directory is ours");
+        }
     }
 }
 

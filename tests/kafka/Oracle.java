@@ -55,15 +55,17 @@ import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AccessControlEntryFilter;
 import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclBindingFilter;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourcePatternFilter;
+import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
-import org.apache.kafka.common.utils.SecurityUtils;
 import org.apache.kafka.connect.connector.ConnectorContext;
 import org.apache.kafka.connect.errors.RetriableException;
 import org.apache.kafka.connect.json.JsonConverter;
@@ -489,13 +491,18 @@ public final class Oracle {
         return done(admin().incrementalAlterConfigs(Map.of(resource, changes)).all());
     }
 
+    /** "TransactionalId" as Kafka's enums call it. */
+    private static String constant(String name) {
+        return name.replaceAll("(?<=[a-z])(?=[A-Z])", "_").toUpperCase();
+    }
+
     private List<AclBindingFilter> acls() {
-        var resource = new ResourcePatternFilter(SecurityUtils.resourceType(text("resource")), text("name"),
+        var resource = new ResourcePatternFilter(ResourceType.fromString(constant(text("resource"))), text("name"),
                 PatternType.fromString(text("pattern").toUpperCase()));
         var acls = new ArrayList<AclBindingFilter>();
         request.get("operations").forEach(operation -> acls.add(new AclBindingFilter(resource,
-                new AccessControlEntryFilter(text("principal"), "*", SecurityUtils.operation(operation.asText()),
-                        SecurityUtils.permissionType(text("permission"))))));
+                new AccessControlEntryFilter(text("principal"), "*", AclOperation.fromString(constant(operation.asText())),
+                        AclPermissionType.fromString(constant(text("permission")))))));
         return acls;
     }
 

@@ -5,7 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 pom=tests/kafka/pom.xml
-version=${1:-${KAFKA_VERSION:-$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$pom")}}
+of_pom=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$pom")
+version=${1:-${KAFKA_VERSION:-$of_pom}}
 home=.kafka/$version
 
 say() { echo "setup: $*" >&2; }
@@ -65,7 +66,10 @@ mkdir -p "$home"
 run_quietly() {
     "$@" >"$home/setup.log" 2>&1 || { cat "$home/setup.log" >&2; exit 1; }
 }
-run_quietly mvn -q -B -ntp -f "$pom" -Dkafka.version="$version" \
+# The pom says which MM2 goes with its Kafka; any other Kafka has its own.
+versions=()
+[ "$version" = "$of_pom" ] || versions=(-Dkafka.version="$version" -Dmm2.version="$version")
+run_quietly mvn -q -B -ntp -f "$pom" "${versions[@]}" \
     -DoutputDirectory="$PWD/$home/libs" dependency:copy-dependencies
 # Formatting costs a JVM start; only meta.properties differs between clusters, so tests copy the rest of this.
 sed "\$a log.dirs=$PWD/$home/formatted" tests/kafka/format.properties >"$home/format.properties"
