@@ -1,7 +1,7 @@
 # make test, demo and bench do all set-up a fresh machine needs; only rustup has to be there.
 # KAFKA_VERSION=3.9.2 make test runs against another Kafka than the one of tests/kafka/pom.xml.
 
-.PHONY: setup check test soak demo bench reference
+.PHONY: setup check test soak demo bench expect
 
 setup:
 	@tests/kafka/setup.sh
@@ -36,8 +36,7 @@ bench: setup
 	cargo build --release
 	cargo run --release --example bench -- $(ARGS)
 
-reference: setup
-	cargo build
-	@for page in configuration metrics errors commands; do \
-		target/debug/causeway reference $$page > docs/reference/$$page.md || exit; \
-	done
+# Writes what tests compare with whole texts: docs/reference, examples of mistakes and of import.
+expect: setup
+	UPDATE_EXPECT=1 cargo test --lib
+	UPDATE_EXPECT=1 cargo test --test main -- the_pages_of_the_reference each_example_gives

@@ -2,8 +2,9 @@
 //! cannot or must not repair is said.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use causeway::context::now_ms;
 use serde_json::Value;
 
 use crate::harness::daemon::{Daemon, DaemonOptions, clusters_yaml};
@@ -530,9 +531,8 @@ fn records_that_the_target_refuses_are_copied_once_its_topics_take_what_the_sour
         key: None,
         ..NewRecord::new(&keyed, 0, "", "without a key")
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later");
     let ahead = NewRecord {
-        timestamp: Some(now.as_millis() as i64 + 1_800_000),
+        timestamp: Some(now_ms() + 1_800_000),
         ..NewRecord::new(&early, 0, "key", "half an hour too early")
     };
     for (topic, record) in [(&keyed, without_key), (&early, ahead)] {

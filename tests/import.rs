@@ -1,10 +1,11 @@
 //! `causeway import mm2` as an operator runs it. What it writes and says for each example in `tests/import/`
-//! stands in `tests/import/expected/`; `BLESS=1` writes that anew, to be read before it is committed.
+//! stands in `tests/import/expected/`; `make expect` writes that anew, to be read before it is committed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use expect_test::expect_file;
 use serde_json::Value;
 
 use crate::harness::daemon::causeway;
@@ -73,11 +74,7 @@ fn each_example_gives_the_files_and_the_report_that_are_expected() {
             ("report.txt", report),
         ] {
             let path = examples().join("expected").join(format!("{name}.{end}"));
-            if std::env::var_os("BLESS").is_some() {
-                fs::write(&path, &text).expect("a writable directory");
-            }
-            let expected = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            assert!(text == expected, "{} is now:\n{text}", path.display());
+            expect_file![path].assert_eq(&text);
         }
     }
 }

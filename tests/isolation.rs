@@ -12,6 +12,7 @@ use crate::harness::flow::{daemon_with_password, guarded};
 use crate::harness::load::Load;
 use crate::harness::oracle::{self, Isolation, NewRecord, Step};
 use crate::harness::{Cluster, ClusterOptions, Pair, Resource, pair, unique, wait_until};
+use causeway::context::now_ms;
 
 const MODES: [&str; 2] = ["exactly_once", "at_least_once"];
 
@@ -47,8 +48,7 @@ fn restarts(daemon: &Daemon, code: &str) -> f64 {
 }
 
 fn in_two_hours() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.expect("a clock after 1970").as_millis() as i64 + 2 * 3_600_000
+    now_ms() + 2 * 3_600_000
 }
 
 /// Ten records, those at `bad` with a timestamp that Kafka's defaults refuse.

@@ -2,8 +2,9 @@
 //! in order.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use causeway::context::now_ms;
 use causeway::kafka::client::{ClusterConnection, TaskMemory};
 use causeway::kafka::consumer::{Consumer, Kind, ReadFrom};
 use causeway::kafka::producer::{Headers, Producer};
@@ -19,13 +20,6 @@ use crate::harness::oracle::{self, Isolation, NewRecord, OracleRecord, Step};
 use crate::harness::{Cluster, Pair, load, pair, unique, wait_for, wait_until};
 
 const COMMITTED: Isolation = Isolation::ReadCommitted;
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock after 1970");
-    since.as_millis() as i64
-}
 
 #[test]
 fn every_record_arrives_once_and_in_order() {

@@ -9,6 +9,7 @@ use causeway::cli::reference::Page;
 use causeway::error::Code;
 use causeway::metrics;
 use clap::{CommandFactory, ValueEnum};
+use expect_test::expect_file;
 use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
@@ -401,12 +402,8 @@ fn unsafe_code_stays_at_the_c_interface_and_gives_its_reason() {
 #[test]
 fn the_pages_of_the_reference_say_what_the_code_says() {
     for page in Page::value_variants() {
-        let path = format!("docs/reference/{}.md", page.name());
-        assert!(
-            read(&path) == page.markdown(&Cli::command()),
-            "{path} is not what the code says; run: cargo run -- reference {} > {path}",
-            page.name()
-        );
+        let path = format!("../docs/reference/{}.md", page.name());
+        expect_file![path].assert_eq(&page.markdown(&Cli::command()));
     }
 }
 

@@ -37,7 +37,7 @@ impl Page {
     /// The page, in Markdown. `cli`: the command line that it tells of.
     pub fn markdown(self, cli: &clap::Command) -> String {
         let mut text = format!(
-            "<!-- Written by `causeway reference {}`: change what the code says, then `make reference`. -->\n\n",
+            "<!-- Written by `causeway reference {}`: change what the code says, then `make expect`. -->\n\n",
             self.name()
         );
         let written = match self {

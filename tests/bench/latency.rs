@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -139,9 +139,8 @@ fn read(bootstrap: &str, topic: &str, isolation: &str, expected: u64, over: &Ato
 
 /// Nanoseconds since 1970.
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let nanoseconds = since.expect("a clock after 1970").as_nanos();
-    u64::try_from(nanoseconds).expect("a clock before the year 2554")
+    let nanoseconds = jiff::Timestamp::now().as_nanosecond();
+    u64::try_from(nanoseconds).expect("a clock between 1970 and 2554")
 }
 
 fn percentile(values: &mut [f64], percent: usize) -> f64 {

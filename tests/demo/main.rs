@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use causeway::context::now_ms;
 use causeway::status::FlowState;
 
 use daemon::{Daemon, Files};
@@ -22,7 +23,7 @@ use harness::oracle::{self, Digest, Isolation, NewRecord};
 use harness::{Cluster, ClusterOptions, wait_for, wait_until};
 use reader::{Reader, percentile};
 use screen::{Proven, Screen, grouped, span};
-use shop::{Books, CLICKS, CUSTOMERS, PAID, PAYMENTS, PLACED, Shop, now_ms};
+use shop::{Books, CLICKS, CUSTOMERS, PAID, PAYMENTS, PLACED, Shop};
 
 const BACKLOG: u64 = 300_000;
 const BACKLOG_TRANSACTIONS: u64 = 200;

@@ -9,7 +9,7 @@ use rdkafka::Message;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
-use super::shop::now_ms;
+use causeway::context::now_ms;
 
 /// A record that was written while the reader was there, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
