@@ -349,14 +349,11 @@ fn a_topic_made_anew_on_the_source_halts_whether_the_daemon_ran_or_not() {
         }
         let id = oracle::describe_topic(&source.bootstrap(), &topic).topic_id;
         source.delete_topic(&topic);
-        wait_until("the topic is made anew", SOON, || {
-            oracle::try_describe_topic(&source.bootstrap(), &topic).is_ok_and(|it| it.topic_id != id) || {
-                let gone = oracle::try_describe_topic(&source.bootstrap(), &topic).is_err();
-                if gone {
-                    source.create_topic(&topic, 2, &[]);
-                }
-                false
-            }
+        let there = || oracle::try_describe_topic(&source.bootstrap(), &topic);
+        wait_until("the topic is gone", SOON, || there().is_err());
+        source.create_topic(&topic, 2, &[]);
+        wait_until("the topic is there again", SOON, || {
+            there().is_ok_and(|it| it.topic_id != id)
         });
         load::fill(&source.bootstrap(), &topic, 2, 500, 10, "none");
         if !running {

@@ -440,18 +440,16 @@ fn a_throttle_holds_its_rate() {
         let at = |least: i64| {
             wait_for("records are copied", SOON, || {
                 oracle::try_describe_topic(&target.bootstrap(), &topic).ok()?;
+                let asked = Instant::now();
                 let ends = oracle::end_offsets(&target.bootstrap(), &topic, COMMITTED);
                 let copied: i64 = ends.iter().sum();
-                (least <= copied).then(|| (Instant::now(), copied as f64))
+                (least <= copied).then(|| (asked, copied as f64, Instant::now()))
             })
         };
-        let ((start, first), (end, last)) = (at(5_000), at(25_000));
+        // Never above, however late the answers come. How far below depends on how busy the machine is.
+        let ((start, first, _), (_, last, end)) = (at(5_000), at(25_000));
         let measured = (last - first) / (end - start).as_secs_f64();
-        // Never above; how far below depends on how busy the machine is.
-        assert!(
-            (0.4 * rate..1.2 * rate).contains(&measured),
-            "{limit}: {measured} records a second"
-        );
+        assert!(measured < 1.2 * rate, "{limit}: {measured} records a second");
         wait_until_copied(&daemon, source, &topic, SOON);
         assert_eq!(assert_same_digest(source, target, &topic), 30_000);
     }
