@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Config, Document};
+use crate::config::{self, Config};
 use crate::kafka::groups;
 use crate::telemetry::LogFormat;
 use crate::topology::{self, FlowSpec, Topology};
@@ -217,9 +217,11 @@ impl Cli {
             },
             Command::Reference { page: Some(page), .. } => print(&page.markdown(&Self::command())),
             Command::Reference { page: None, schema } => print(&match schema {
-                None => config::reference(),
-                Some(Schema::Config) => json(&config::json_schema(Document::Config)),
-                Some(Schema::Topology) => json(&config::json_schema(Document::Topology)),
+                None => reference::example(),
+                Some(Schema::Config) => {
+                    json(&config::json_schema("causeway: how to connect", config::table()))
+                }
+                Some(Schema::Topology) => json(&topology::json_schema()),
             }),
         };
         result.err().unwrap_or(ExitCode::Done)

@@ -10,6 +10,7 @@ use crate::kafka::ClusterAlias;
 use crate::mm2::connect_offsets;
 use crate::names::replication_policy::{HeartbeatTopics, Naming, ReplicationPolicy};
 
+pub(crate) mod keys;
 mod load;
 mod proof;
 
@@ -17,6 +18,8 @@ mod proof;
 mod tests;
 
 pub use crate::names::replication_policy::Selection;
+pub use keys::{ConfigSyncSpec, HeartbeatSpec, OffsetSyncSpec, Throttle};
+pub(crate) use keys::{json_schema, table};
 pub(crate) use load::UNWANTED_GROUPS;
 pub use load::load;
 pub(crate) use load::load_from;
@@ -169,6 +172,9 @@ pub struct FlowSpec {
     pub offset_sync: OffsetSyncSpec,
     /// MM2's heartbeats.
     pub heartbeats: HeartbeatSpec,
+    /// Which of the source's heartbeats topics are copied. Of several flows between the same clusters one
+    /// carries the heartbeats.
+    pub heartbeat_topics: HeartbeatTopics,
     /// The MM2 that copied this flow before.
     pub mirror_maker: MirrorMakerSpec,
 }
@@ -241,63 +247,6 @@ pub enum Compression {
     Zstd,
 }
 
-/// `throttle:`; `None` is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Throttle {
-    /// Key and value bytes per second for the flow in this process; at least 1 KiB.
-    pub bytes_per_second: Option<u64>,
-    /// Records per second for the flow in this process; at least 1.
-    pub records_per_second: Option<u32>,
-}
-
-/// `config_sync:`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigSyncSpec {
-    /// Time between passes. Default 5 s.
-    pub interval: Duration,
-    /// Whether differences are applied or only reported.
-    pub mode: SyncMode,
-    /// Setting names, as regular expressions, that are not synced, besides MM2's default list.
-    pub exclude: Vec<String>,
-    /// Replication factor of new topics; `None`: the source's, capped by the target's live brokers.
-    pub replication_factor: Option<i32>,
-}
-
-/// `offset_sync:`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetSyncSpec {
-    /// Time between passes. Default 5 s.
-    pub interval: Duration,
-    /// Whether positions are committed on the target. Default yes.
-    pub write_groups: bool,
-    /// Whether groups that causeway created on the target go when they are deleted on the source. Default no.
-    pub delete_groups: bool,
-    /// Where the metadata of positions goes along. Default where the offset is the same.
-    pub metadata: MetadataSync,
-    /// Whether MM2's checkpoints are written. Default yes.
-    pub checkpoints: bool,
-    /// Whether MM2's offset syncs are written, on the target. Default yes.
-    pub offset_syncs: bool,
-    /// Age at which the offset map is thinned. Default 30 days.
-    pub map_retention: Duration,
-    /// Bytes at which the offset map is thinned from its oldest side. Default 256 MiB.
-    pub map_bytes: u64,
-}
-
-/// `heartbeats:`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeartbeatSpec {
-    /// Whether heartbeats are written to the target, and those of the source copied. Default yes.
-    pub enabled: bool,
-    /// Time between heartbeats. Default 1 s.
-    pub interval: Duration,
-    /// Whether they are written to the source, too. Default no.
-    pub on_source: bool,
-    /// Which of the source's heartbeats topics are copied. Of several flows between the same clusters one
-    /// carries the heartbeats.
-    pub topics: HeartbeatTopics,
-}
-
 /// `mirror_maker:`, with the names of MM2's dedicated mode as defaults. The topics are on the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorMakerSpec {
@@ -355,31 +304,6 @@ pub enum MetadataSync {
 /// All flows of all loaded topologies, by id.
 pub type Flows = BTreeMap<FlowId, FlowSpec>;
 
-/// The words of the files for the values of a type, in both directions.
-macro_rules! words {
-    ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl $type {
-            /// The word used in files, status and logs.
-            pub fn as_str(self) -> &'static str {
-                match self { $($type::$variant => $word),+ }
-            }
-
-            fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some($type::$variant),)+ _ => None }
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-words!(ReplicationPolicy { Default = "default", Identity = "identity" });
-words!(Provenance { None = "none", Header = "header" });
-words!(Delivery { ExactlyOnce = "exactly_once", AtLeastOnce = "at_least_once" });
 impl OnGap {
     fn other(self) -> Self {
         match self {
@@ -388,8 +312,3 @@ impl OnGap {
         }
     }
 }
-
-words!(OnGap { Halt = "halt", Continue = "continue" });
-words!(Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" });
-words!(SyncMode { Apply = "apply", Report = "report" });
-words!(MetadataSync { Exact = "exact", Always = "always", Never = "never" });

@@ -74,8 +74,8 @@ fn flow(prefix: &str, mode: SyncMode) -> FlowSpec {
             enabled: true,
             interval: Duration::from_secs(1),
             on_source: false,
-            topics: HeartbeatTopics::ByFilter,
         },
+        heartbeat_topics: HeartbeatTopics::ByFilter,
         mirror_maker: MirrorMakerSpec::dedicated(&ClusterAlias::new("source")),
     }
 }

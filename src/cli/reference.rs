@@ -5,10 +5,11 @@ use std::fmt::{self, Write};
 use clap::ValueEnum;
 use strum::VariantArray;
 
-use crate::config::{Document, KeyRow, VALUES, key_tables};
+use crate::config::{self, KeyRow, key_tables, write_table};
 use crate::error::{Code, Remedy};
 use crate::metrics;
 use crate::status::PartitionState;
+use crate::topology;
 
 /// A page of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,6 +52,33 @@ impl Page {
     }
 }
 
+/// What holds for the values of all keys.
+const VALUES: [&str; 2] = [
+    "In any value ${VAR} is taken from the environment, ${VAR:-default} has a default, and $$ is a dollar sign.",
+    "Sizes are bytes or have a unit: B, KiB, MiB, GiB, TiB. Durations have a unit: ms, s, m, h.",
+];
+
+/// Every key of both kinds of file, with its meaning, range and default, as YAML with comments.
+pub fn example() -> String {
+    let [variables, units] = VALUES;
+    let mut text = format!(
+        "\
+# Every key of causeway's files. Required keys and keys with a default are written out; optional ones are
+# commented out. `…` stands for a value of yours.
+#
+# {variables}
+# {units}
+
+# ---- A config file: how to connect ----
+
+"
+    );
+    write_table(&mut text, config::table());
+    text.push_str("\n---\n# ---- A topology file: what flows ----\n\n");
+    write_table(&mut text, topology::table());
+    text
+}
+
 fn configuration(text: &mut String) -> fmt::Result {
     let [variables, units] = VALUES;
     writeln!(text, "# Configuration\n")?;
@@ -60,12 +88,12 @@ fn configuration(text: &mut String) -> fmt::Result {
          `causeway reference` prints the same as YAML to start from, and `causeway reference --schema config` or \
          `topology` a JSON schema for editors.\n\n{variables} {units} Paths are relative to the file that names them."
     )?;
-    for (document, title, first) in [
-        (Document::Config, "Config files", "config"),
-        (Document::Topology, "Topology files", "topology"),
+    for (table, title, first) in [
+        (config::table(), "Config files", "config"),
+        (topology::table(), "Topology files", "topology"),
     ] {
         writeln!(text, "\n## {title}")?;
-        for table in key_tables(document) {
+        for table in key_tables(table) {
             if !table.path.is_empty() {
                 writeln!(text, "\n### {first}: `{}`", table.path)?;
             }

@@ -4,53 +4,15 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::read::describe;
-use super::schema::{CONFIG, Key, Kind, PATTERNS, Presence, TOPOLOGY};
+use super::schema::{Key, Kind, Presence};
 
-/// The two kinds of file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Document {
-    /// A file of `config/`.
-    Config,
-    /// A file of `topologies/`.
-    Topology,
-}
-
-impl Document {
-    fn table(self) -> &'static [Key] {
-        match self {
-            Document::Config => CONFIG,
-            Document::Topology => TOPOLOGY,
-        }
-    }
-}
-
-/// What holds for the values of all keys.
-pub const VALUES: [&str; 2] = [
-    "In any value ${VAR} is taken from the environment, ${VAR:-default} has a default, and $$ is a dollar sign.",
-    "Sizes are bytes or have a unit: B, KiB, MiB, GiB, TiB. Durations have a unit: ms, s, m, h.",
-];
-
-/// Every key of both kinds of file, with its meaning, range and default, as YAML with comments.
-pub fn reference() -> String {
-    let introduction = "\
-# Every key of causeway's files. Required keys and keys with a default are written out; optional ones are
-# commented out. `…` stands for a value of yours.
-#
-";
-    let mut text = introduction.to_owned();
-    for sentence in VALUES {
-        let _ = writeln!(text, "# {sentence}");
-    }
-    text.push_str("\n# ---- A config file: how to connect ----\n\n");
-    write_table(&mut text, Document::Config.table(), "", &mut Vec::new());
-    text.push_str("\n---\n# ---- A topology file: what flows ----\n\n");
-    write_table(&mut text, Document::Topology.table(), "", &mut Vec::new());
-    text
+/// Every key of a file as YAML with comments that say its meaning, range and default.
+pub fn write_table(text: &mut String, table: &'static [Key]) {
+    write_keys(text, table, "", &mut Vec::new());
 }
 
 /// `margin` is what stands before every line: blanks, and `# ` inside what is commented out.
-fn write_table(
+fn write_keys(
     text: &mut String,
     table: &'static [Key],
     margin: &str,
@@ -83,17 +45,19 @@ fn write_table(
         };
         match &key.kind {
             Kind::Table(inner) => {
+                let inner = inner();
                 above.push((inner.as_ptr(), key.name));
                 let needs_more = inner.iter().any(|k| matches!(k.presence, Presence::Required));
                 let margin = if needs_more { format!("{margin}# ") } else { margin };
                 let _ = writeln!(text, "{margin}{}:", key.name);
-                write_table(text, inner, &format!("{margin}  "), above);
+                write_keys(text, inner, &format!("{margin}  "), above);
             }
             Kind::Each {
                 name,
                 value: Kind::Table(inner),
                 ..
             } => {
+                let inner = inner();
                 let _ = writeln!(text, "{margin}{}:", key.name);
                 match above.iter().find(|(table, _)| *table == inner.as_ptr()) {
                     Some((_, same)) => {
@@ -101,7 +65,7 @@ fn write_table(
                     }
                     None => {
                         let _ = writeln!(text, "{margin}  <{name}>:");
-                        write_table(text, inner, &format!("{margin}    "), above);
+                        write_keys(text, inner, &format!("{margin}    "), above);
                     }
                 }
             }
@@ -116,7 +80,7 @@ fn write_table(
                 if let Kind::WordOr(_, inner) = kind {
                     let margin = format!("{margin}# ");
                     let _ = writeln!(text, "{margin}or\n{margin}{}:", key.name);
-                    write_table(text, inner, &format!("{margin}  "), above);
+                    write_keys(text, inner(), &format!("{margin}  "), above);
                 }
             }
         }
@@ -126,8 +90,8 @@ fn write_table(
 /// What may stand after a key, in words.
 fn what_stands(kind: &Kind) -> String {
     match kind {
-        Kind::List(item) => format!("a list; each item is {}", describe(item)),
-        kind => describe(kind),
+        Kind::List(item) => format!("a list; each item is {item}"),
+        kind => kind.to_string(),
     }
 }
 
@@ -158,8 +122,8 @@ pub struct KeyRow {
 }
 
 /// Every table of keys of one kind of file, outer ones first. One that may stand at several places is there once.
-pub fn key_tables(document: Document) -> Vec<KeyTable> {
-    let mut seen = vec![(document.table(), String::new())];
+pub fn key_tables(table: &'static [Key]) -> Vec<KeyTable> {
+    let mut seen = vec![(table, String::new())];
     let mut done = vec![];
     // Tables are found while they are written; each is written behind the one that names it first.
     while done.len() < seen.len() {
@@ -175,13 +139,13 @@ fn key_row(key: &'static Key, path: &str, seen: &mut Vec<(&'static [Key], String
         "" => key.name.to_owned(),
         path => format!("{path}.{}", key.name),
     };
-    let inner: Option<(&'static [Key], String)> = match &key.kind {
-        Kind::Table(inner) | Kind::WordOr(_, inner) => Some((inner, at)),
+    let inner = match &key.kind {
+        Kind::Table(inner) | Kind::WordOr(_, inner) => Some((inner(), at)),
         Kind::Each {
             name,
             value: Kind::Table(inner),
             ..
-        } => Some((inner, format!("{at}.<{name}>"))),
+        } => Some((inner(), format!("{at}.<{name}>"))),
         _ => None,
     };
     let keys = inner.map(|(table, at)| {
@@ -224,36 +188,11 @@ fn wrap(text: &mut String, margin: &str, sentence: &str) {
 
 /// A JSON schema (draft 2020-12) of one kind of file, for editors. It knows what the table knows;
 /// relations between keys, clusters and flows are checked by `causeway validate` only.
-pub fn json_schema(document: Document) -> Value {
-    let mut schema = object(document.table());
+pub fn json_schema(title: &str, table: &[Key]) -> Value {
+    let mut schema = object(table);
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
-    schema["title"] = match document {
-        Document::Config => "causeway: how to connect".into(),
-        Document::Topology => "causeway: what flows".into(),
-    };
-    if document == Document::Topology {
-        schema["allOf"] = PATTERNS
-            .iter()
-            .map(|(pattern, members)| of_pattern(pattern, members))
-            .collect();
-    }
+    schema["title"] = title.into();
     schema
-}
-
-/// What a pattern adds: its members, and for custom the flows.
-fn of_pattern(pattern: &str, members: &[&str]) -> Value {
-    let keys = TOPOLOGY.iter().filter(|k| members.contains(&k.name));
-    let mut required: Vec<&str> = keys
-        .filter(|k| matches!(k.presence, Presence::Optional))
-        .map(|k| k.name)
-        .collect();
-    if members.is_empty() {
-        required.push("flows");
-    }
-    json!({
-        "if": { "properties": { "pattern": { "const": pattern } }, "required": ["pattern"] },
-        "then": { "required": required },
-    })
 }
 
 fn object(table: &[Key]) -> Value {
@@ -301,7 +240,7 @@ fn object(table: &[Key]) -> Value {
 fn of_kind(kind: &Kind) -> Value {
     let scalar = json!(["string", "number", "boolean"]);
     match kind {
-        Kind::Text | Kind::AnyText | Kind::Secret => json!({ "type": scalar }),
+        Kind::Text | Kind::Secret => json!({ "type": scalar }),
         Kind::Name { pattern, .. } => or_variable(json!({ "type": "string", "pattern": pattern })),
         Kind::Integer { min, max } => {
             or_variable(json!({ "type": "integer", "minimum": min, "maximum": max }))
@@ -315,7 +254,7 @@ fn of_kind(kind: &Kind) -> Value {
         Kind::Boolean => or_variable(json!({ "type": "boolean" })),
         Kind::OneOf(words) => or_variable(json!({ "enum": words })),
         Kind::WordOr(words, table) => {
-            let mut keys = object(table);
+            let mut keys = object(table());
             keys["type"] = "object".into();
             json!({ "anyOf": [{ "enum": words }, keys, variable()] })
         }
@@ -326,7 +265,7 @@ fn of_kind(kind: &Kind) -> Value {
         ] }),
         Kind::Address | Kind::Servers | Kind::File | Kind::Pattern => json!({ "type": "string" }),
         Kind::List(item) => json!({ "type": "array", "items": of_kind(item) }),
-        Kind::Table(table) => object(table),
+        Kind::Table(table) => object(table()),
         Kind::Each { key, value, .. } => {
             let mut schema = json!({ "type": "object", "additionalProperties": of_kind(value) });
             if let Kind::Name { pattern, .. } = key {

@@ -128,7 +128,7 @@ impl Problems {
 /// `did you mean …` when a known word is close, else the list of known words.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let known: Vec<&str> = known.into_iter().collect();
-    match closest(word, &known) {
+    match closest(word, known.iter().copied()) {
         Some(near) => Some(format!("did you mean `{near}`?")),
         None if known.is_empty() => None,
         None => Some(format!("known here: {}", known.join(", "))),
@@ -136,18 +136,15 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// The known word that a typing mistake may have been meant to be.
-pub fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let distance = |known: &'a str| (strsim::damerau_levenshtein(&word, &known.to_lowercase()), known);
     known
-        .iter()
-        .map(|k| {
-            (
-                strsim::damerau_levenshtein(&word.to_lowercase(), &k.to_lowercase()),
-                *k,
-            )
-        })
-        .filter(|(distance, k)| *distance <= 1 + k.len().min(word.len()) / 4)
+        .into_iter()
+        .map(distance)
+        .filter(|(distance, known)| *distance <= 1 + known.len().min(word.len()) / 4)
         .min()
-        .map(|(_, k)| k)
+        .map(|(_, known)| known)
 }
 
 /// Text from a file, cut and cleaned so that a message stays one line of text.

@@ -1,248 +1,361 @@
-//! A tree held against the table of keys: what comes out has the right keys with the right kinds of
-//! values, and everything else is a problem.
+//! A tree read as the values of the keys it may hold. Whatever does not fit is a problem, and all are told.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use regex::Regex;
 
 use super::problem::{At, Problems, short, suggest};
 use super::schema::{Key, Kind, Presence};
 use super::value;
 use super::yaml::{Entry, Kind as Yaml, Node};
-use crate::kafka::client::Secret;
 
 /// Largest file read, secrets included.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Something of the right kind, and where it stood.
-#[derive(Clone, Debug)]
-pub struct Value {
-    /// Where it stood: a scalar itself, else the key before it.
+/// Where a key stands, and whether.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    pub name: &'static str,
+    /// A scalar itself, else the key before it. Where the key is absent, the section.
     pub at: At,
-    /// What it is.
-    pub data: Data,
+    pub is_written: bool,
+    /// What is written has been reported; the value is that of an absent key.
+    pub is_wrong: bool,
 }
 
-/// A checked value.
+/// The value of a key, written or not.
 #[derive(Clone, Debug)]
-pub enum Data {
-    /// Text, name, one of some words, path, server list.
-    Text(String),
-    /// Integer or bytes.
-    Number(u64),
-    /// A duration.
-    Duration(Duration),
-    /// Yes or no.
-    Boolean(bool),
-    /// Milliseconds since the epoch.
-    Timestamp(i64),
-    /// Where to listen.
-    Address(SocketAddr),
-    /// Never shown.
-    Secret(Secret),
-    /// As written, and compiled to match whole names.
-    Pattern(String, Regex),
-    /// Items that are fine; the others are reported.
-    List(Vec<Value>),
-    /// Known keys.
-    Section(Section),
-    /// Free keys: name, its place, value.
-    Entries(Vec<(String, At, Value)>),
-    /// librdkafka properties.
-    Properties(Vec<Property>),
-    /// Reported already.
-    Invalid,
+pub struct Setting<T> {
+    pub spot: Spot,
+    pub value: T,
 }
 
-/// One pass-through property.
-#[derive(Clone, Debug)]
-pub struct Property {
-    /// Its name in librdkafka.
-    pub name: String,
-    /// Where the name stands.
-    pub at: At,
-    /// The value.
-    pub value: PropertyValue,
-}
+impl<T> Deref for Setting<T> {
+    type Target = T;
 
-/// The value of a pass-through property; it may be a secret.
-#[derive(Clone)]
-pub struct PropertyValue {
-    pub text: String,
-    /// Whether it was written in the file as it is.
-    pub literal: bool,
-}
-
-impl std::fmt::Debug for PropertyValue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[secret]")
+    fn deref(&self) -> &T {
+        &self.value
     }
 }
 
-/// A mapping with known keys.
-#[derive(Clone, Debug)]
-pub struct Section {
-    /// The key it stands under.
-    pub at: At,
-    table: &'static [Key],
-    values: BTreeMap<&'static str, Value>,
+impl<T> Setting<T> {
+    /// What is written, if it is right.
+    pub fn written(&self) -> Option<&T> {
+        (self.spot.is_written && !self.spot.is_wrong).then_some(&self.value)
+    }
+
+    /// Lays `over` on top. `merge` gives back what replaces the value below.
+    pub fn lay(&mut self, over: Self, merge: impl FnOnce(&mut T, T) -> Option<T>) {
+        if !self.spot.is_written {
+            *self = over;
+        } else if over.spot.is_written
+            && let Some(value) = merge(&mut self.value, over.value)
+        {
+            let spot = over.spot;
+            *self = Self { spot, value };
+        }
+    }
 }
 
-impl Section {
-    /// A section without a word in it.
-    pub fn empty(table: &'static [Key], at: At) -> Self {
-        Self {
-            at,
-            table,
-            values: BTreeMap::new(),
-        }
+/// Why there is no value.
+pub enum Refused {
+    /// It has been said.
+    Told,
+    /// Something of this kind cannot stand here.
+    Misfit,
+}
+
+/// What may stand after a key, and what it is read as.
+pub trait Shape {
+    type Value: Clone + Debug;
+    const KIND: Kind;
+
+    /// `key_at` is the place of the value as a whole, `what` its name in messages.
+    fn accept(reader: &mut Reader<'_>, node: &Node, key_at: At, what: &str) -> Result<Self::Value, Refused>;
+
+    /// The value of a text that is no place for variables: a default, or what a file holds.
+    fn of_text(_text: &str) -> Option<Self::Value> {
+        None
     }
 
-    /// The value of a key, written or by default.
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        debug_assert!(self.table.iter().any(|k| k.name == key), "{key}");
-        self.values.get(key)
+    /// The value of a key without a default that is not there, or wrong. What holds others is there, and empty.
+    fn absent(_at: At) -> Option<Self::Value> {
+        None
     }
 
-    /// Takes a value out.
-    pub fn take(&mut self, key: &str) -> Option<Value> {
-        self.values.remove(key)
+    /// Lays `over` on top; gives back what does not merge with what is there but replaces it.
+    fn merge(_below: &mut Self::Value, over: Self::Value) -> Option<Self::Value> {
+        Some(over)
+    }
+}
+
+/// A value that is one word of text.
+pub trait Scalar {
+    type Value: Clone + Debug;
+    const KIND: Kind;
+    const MAY_BE_EMPTY: bool = false;
+    /// What stands for it in the reference, where it is the key.
+    const PLACEHOLDER: &'static str = "name";
+
+    /// The error is a hint: what was meant.
+    fn parse(text: &str) -> Result<Self::Value, Option<String>>;
+}
+
+impl<S: Scalar> Shape for S {
+    type Value = S::Value;
+    const KIND: Kind = S::KIND;
+
+    fn accept(reader: &mut Reader<'_>, node: &Node, _: At, what: &str) -> Result<S::Value, Refused> {
+        reader.scalar(node, what, S::MAY_BE_EMPTY, &S::KIND, S::parse)
     }
 
-    /// Where a key stands, else where the section does.
-    pub fn place(&self, key: &str) -> At {
-        self.get(key).map_or(self.at, |v| v.at)
+    fn of_text(text: &str) -> Option<S::Value> {
+        S::parse(text).ok()
+    }
+}
+
+/// What a table of keys says of one: its shape, and whether there is a value if it is absent or wrong.
+pub trait Field {
+    type Shape: Shape;
+    type Value: Clone + Debug;
+    const PRESENCE: Presence = Presence::Optional;
+
+    fn value(read: Option<<Self::Shape as Shape>::Value>, at: At, default: &'static str) -> Self::Value;
+
+    fn merge(_below: &mut Self::Value, over: Self::Value) -> Option<Self::Value> {
+        Some(over)
+    }
+}
+
+/// A key with a default, or of a shape that may be empty.
+impl<S: Shape> Field for S {
+    type Shape = S;
+    type Value = S::Value;
+
+    fn value(read: Option<S::Value>, at: At, default: &'static str) -> S::Value {
+        read.or_else(|| S::of_text(default))
+            .or_else(|| S::absent(at))
+            .expect("every default in a table is valid, as a test shows")
     }
 
-    /// Text of any kind.
-    pub fn text(&self, key: &str) -> Option<&str> {
-        match &self.get(key)?.data {
-            Data::Text(text) => Some(text),
-            _ => None,
-        }
+    fn merge(below: &mut S::Value, over: S::Value) -> Option<S::Value> {
+        S::merge(below, over)
     }
+}
 
-    /// An integer or bytes.
-    pub fn number(&self, key: &str) -> Option<u64> {
-        match self.get(key)?.data {
-            Data::Number(number) => Some(number),
-            _ => None,
-        }
-    }
+impl<S: Shape> Field for Option<S> {
+    type Shape = S;
+    type Value = Option<S::Value>;
 
-    /// A duration.
-    pub fn duration(&self, key: &str) -> Option<Duration> {
-        match self.get(key)?.data {
-            Data::Duration(duration) => Some(duration),
-            _ => None,
-        }
+    fn value(read: Option<S::Value>, _: At, _: &'static str) -> Self::Value {
+        read
     }
+}
 
-    /// Whether something is wanted.
-    pub fn boolean(&self, key: &str) -> Option<bool> {
-        match self.get(key)?.data {
-            Data::Boolean(boolean) => Some(boolean),
-            _ => None,
-        }
-    }
+/// A key that has to be there; without it there is no value.
+pub struct Required<S>(PhantomData<S>);
 
-    /// A secret.
-    pub fn secret(&self, key: &str) -> Option<&Secret> {
-        match &self.get(key)?.data {
-            Data::Secret(secret) => Some(secret),
-            _ => None,
-        }
-    }
+impl<S: Shape> Field for Required<S> {
+    type Shape = S;
+    type Value = Option<S::Value>;
+    const PRESENCE: Presence = Presence::Required;
 
-    /// The items of a list; none when it is absent.
-    pub fn list(&self, key: &str) -> &[Value] {
-        match self.get(key).map(|v| &v.data) {
-            Some(Data::List(items)) => items,
-            _ => &[],
-        }
+    fn value(read: Option<S::Value>, _: At, _: &'static str) -> Self::Value {
+        read
     }
+}
 
-    /// A section inside this one.
-    pub fn section(&self, key: &str) -> Option<&Section> {
-        match &self.get(key)?.data {
-            Data::Section(section) => Some(section),
-            _ => None,
-        }
-    }
+/// Keys that stand together. [`keys!`](super::keys::keys) writes these.
+pub trait Section: Clone + Debug + Sized {
+    fn keys() -> &'static [Key];
+
+    fn read(entries: Entries<'_, '_>) -> Self;
 
     /// Lays `over` on top, key by key, sections within sections.
-    pub fn merge(&mut self, over: Section) {
-        for (name, value) in over.values {
-            match (self.values.get_mut(name).map(|v| &mut v.data), value) {
-                (
-                    Some(Data::Section(below)),
-                    Value {
-                        data: Data::Section(above),
-                        ..
-                    },
-                ) => below.merge(above),
-                (_, value) => {
-                    self.values.insert(name, value);
-                }
-            }
-        }
+    fn merge(&mut self, over: Self);
+
+    /// Nothing of it is written, at this place.
+    fn absent(at: At) -> Self {
+        Self::read(Entries { at, found: None })
+    }
+}
+
+/// A section under a key. It is there even if the key is not.
+pub struct Table<T>(PhantomData<T>);
+
+impl<T: Section> Shape for Table<T> {
+    type Value = T;
+    const KIND: Kind = Kind::Table(T::keys);
+
+    fn accept(reader: &mut Reader<'_>, node: &Node, key_at: At, _: &str) -> Result<T, Refused> {
+        Ok(reader.section(node.entries()?, key_at))
     }
 
-    /// Fills in defaults and reports what is required and absent, in sections inside too. An absent
-    /// section appears when nothing in it is required.
-    pub fn complete(&mut self, problems: &mut Problems) {
-        for key in self.table {
-            let at = self.at;
-            match (self.values.get_mut(key.name), key.presence, &key.kind) {
-                (Some(value), ..) => complete_value(value, problems),
-                (None, Presence::Default(text), kind) => {
-                    let data =
-                        default(kind, text).expect("every default in the table is valid, as a test shows");
-                    self.values.insert(key.name, Value { at, data });
-                }
-                (None, Presence::Required, _) => {
-                    problems.add(at, format!("`{}` is missing", key.name)).hint = Some(key.doc.to_owned());
-                }
-                (None, Presence::Optional, Kind::Table(table))
-                    if !table.iter().any(|k| matches!(k.presence, Presence::Required)) =>
-                {
-                    let mut section = Section::empty(table, at);
-                    section.complete(problems);
-                    self.values.insert(
-                        key.name,
-                        Value {
-                            at,
-                            data: Data::Section(section),
-                        },
-                    );
-                }
-                (None, Presence::Optional, _) => {}
+    fn absent(at: At) -> Option<T> {
+        Some(T::absent(at))
+    }
+
+    fn merge(below: &mut T, over: T) -> Option<T> {
+        below.merge(over);
+        None
+    }
+}
+
+/// One of some words that stand for values.
+pub trait Words: Copy + Debug + 'static {
+    const WORDS: &'static [&'static str];
+    /// In the same order.
+    const VALUES: &'static [Self];
+}
+
+/// A word, or keys that say more.
+#[derive(Clone, Debug)]
+pub enum WordOr<W, T> {
+    Word(W),
+    Keys(T),
+}
+
+impl<W: Words + Scalar<Value = W>, T: Section> Shape for WordOr<W, T> {
+    type Value = Self;
+    const KIND: Kind = Kind::WordOr(W::WORDS, T::keys);
+
+    fn accept(reader: &mut Reader<'_>, node: &Node, key_at: At, what: &str) -> Result<Self, Refused> {
+        if let Yaml::Map(entries) = &node.kind {
+            return Ok(Self::Keys(reader.section(entries, key_at)));
+        }
+        let word = reader.scalar(node, what, false, &<Self as Shape>::KIND, W::parse);
+        word.map(Self::Word)
+    }
+
+    fn of_text(text: &str) -> Option<Self> {
+        W::parse(text).ok().map(Self::Word)
+    }
+
+    fn merge(below: &mut Self, over: Self) -> Option<Self> {
+        match (below, over) {
+            (Self::Keys(below), Self::Keys(over)) => {
+                below.merge(over);
+                None
             }
+            (_, over) => Some(over),
         }
     }
 }
 
-fn complete_value(value: &mut Value, problems: &mut Problems) {
-    match &mut value.data {
-        Data::Section(section) => section.complete(problems),
-        Data::Entries(entries) => {
-            for (_, _, value) in entries {
-                complete_value(value, problems);
-            }
-        }
-        _ => {}
+/// The items with their places; without a value where one has been reported.
+impl<S: Shape> Shape for Vec<S> {
+    type Value = Vec<(At, Option<S::Value>)>;
+    const KIND: Kind = Kind::List(&S::KIND);
+
+    fn accept(reader: &mut Reader<'_>, node: &Node, _: At, what: &str) -> Result<Self::Value, Refused> {
+        let Yaml::List(items) = &node.kind else {
+            return Err(Refused::Misfit);
+        };
+        let what = format!("an item of {what}");
+        let read = |item: &Node| (item.at, reader.value::<S>(item, item.at, &what));
+        Ok(items.iter().map(read).collect())
+    }
+
+    fn absent(_: At) -> Option<Self::Value> {
+        Some(Vec::new())
     }
 }
 
-/// The value that a default in the table stands for.
-pub fn default(kind: &Kind, text: &str) -> Option<Data> {
-    scalar(kind, text).ok()
+/// Any names, each with a value of the same shape.
+pub struct Each<K, V>(PhantomData<(K, V)>);
+
+/// One of them. Its name has been reported if it is not a `K`; it is there all the same.
+#[derive(Clone, Debug)]
+pub struct Named<T> {
+    pub name: String,
+    pub at: At,
+    pub value: Option<T>,
 }
 
-/// Reads files and holds them against the table.
+impl<K: Scalar, V: Shape> Shape for Each<K, V> {
+    type Value = Vec<Named<V::Value>>;
+    const KIND: Kind = Kind::Each {
+        name: K::PLACEHOLDER,
+        key: &K::KIND,
+        value: &V::KIND,
+    };
+
+    fn accept(reader: &mut Reader<'_>, node: &Node, _: At, _: &str) -> Result<Self::Value, Refused> {
+        let read = |entry: &Entry| {
+            let (name, at) = (entry.key.clone(), entry.key_at);
+            let what = format!("`{}`", short(&name));
+            if K::parse(&name).is_err() {
+                let message = format!("the name {what} must be {}", K::KIND);
+                reader.problems.add(at, message);
+            }
+            let value = reader.value::<V>(&entry.value, at, &what);
+            Named { name, at, value }
+        };
+        Ok(node.entries()?.iter().map(read).collect())
+    }
+
+    fn absent(_: At) -> Option<Self::Value> {
+        Some(Vec::new())
+    }
+}
+
+/// The entries of a section, or that there is none.
+pub struct Entries<'a, 'r> {
+    at: At,
+    found: Option<(&'a [Entry], &'a mut Reader<'r>)>,
+}
+
+impl Entries<'_, '_> {
+    /// The value of the key with this name.
+    pub fn setting<F: Field>(&mut self, name: &'static str, default: &'static str) -> Setting<F::Value> {
+        let mut spot = Spot {
+            name,
+            at: self.at,
+            is_written: false,
+            is_wrong: false,
+        };
+        let mut value = None;
+        let (entries, reader) = match &mut self.found {
+            Some((entries, reader)) => (*entries, Some(reader)),
+            None => (&[][..], None),
+        };
+        if let Some(reader) = reader {
+            for entry in entries {
+                value = if entry.key == name {
+                    reader.value::<F::Shape>(&entry.value, entry.key_at, &format!("`{name}`"))
+                } else if names(&F::Shape::KIND, name, &entry.key) {
+                    let secret = reader.secret_from_file(entry);
+                    secret.and_then(|secret| F::Shape::of_text(&secret))
+                } else {
+                    continue;
+                };
+                // Two words for one key. The same word twice is reported earlier.
+                if spot.is_written {
+                    let message = format!("both `{name}` and `{name}_file` are given");
+                    reader.problems.add(entry.key_at, message).hint = Some("keep one of them".into());
+                }
+                spot.at = match entry.value.kind {
+                    Yaml::Scalar(_) => entry.value.at,
+                    _ => entry.key_at,
+                };
+                spot.is_written = true;
+                spot.is_wrong = value.is_none();
+            }
+        }
+        Setting {
+            spot,
+            value: F::value(value, spot.at, default),
+        }
+    }
+}
+
+/// Whether a key in a file is a key of the table: a secret may also be in a file.
+fn names(kind: &Kind, name: &str, written: &str) -> bool {
+    written == name || matches!(kind, Kind::Secret) && written.strip_suffix("_file") == Some(name)
+}
+
+/// Reads one file.
 pub struct Reader<'a> {
     /// Environment variables by name.
     pub env: &'a dyn Fn(&str) -> Option<String>,
@@ -250,243 +363,168 @@ pub struct Reader<'a> {
     pub problems: &'a mut Problems,
 }
 
-impl Reader<'_> {
+impl<'r> Reader<'r> {
     /// The whole file as a section.
-    pub fn document(&mut self, node: &Node, table: &'static [Key]) -> Option<Section> {
-        match &node.kind {
-            Yaml::Map(entries) => Some(self.section(At::START, entries, table)),
-            Yaml::Unusable => None,
-            Yaml::Null => Some(Section::empty(table, At::START)),
-            Yaml::Scalar(_) | Yaml::List(_) => {
+    pub fn document<T: Section>(&mut self, node: &Node) -> Option<T> {
+        match node.entries() {
+            Ok(entries) => return Some(self.section(entries, At::START)),
+            Err(Refused::Told) => {}
+            Err(Refused::Misfit) => {
                 self.problems.add(node.at, "a file holds keys and values").hint =
-                    Some(format!("begin with `{}:`", table[0].name));
-                None
+                    Some(format!("begin with `{}:`", T::keys()[0].name));
             }
         }
+        None
     }
 
-    fn section(&mut self, at: At, entries: &[Entry], table: &'static [Key]) -> Section {
-        let mut section = Section::empty(table, at);
+    fn section<T: Section>(&mut self, entries: &[Entry], at: At) -> T {
+        let table = T::keys();
         for entry in entries {
-            if let Some(key) = table.iter().find(|k| k.name == entry.key) {
-                let value = self.value(entry, key);
-                self.store(&mut section, key, entry, value);
-            } else if let Some(key) = secret_file(table, &entry.key) {
-                let value = self.secret_from_file(entry);
-                self.store(&mut section, key, entry, value);
-            } else {
-                self.unknown(entry, table);
+            if !table.iter().any(|key| names(&key.kind, key.name, &entry.key)) {
+                self.problems
+                    .add(entry.key_at, format!("unknown key `{}`", short(&entry.key)))
+                    .hint = suggest(&entry.key, table.iter().map(|key| key.name));
             }
         }
-        section
-    }
-
-    fn store(&mut self, section: &mut Section, key: &'static Key, entry: &Entry, data: Data) {
-        // Two words for one key: `password` and `password_file`. The same word twice is reported earlier.
-        let at = match entry.value.kind {
-            Yaml::Scalar(_) => entry.value.at,
-            _ => entry.key_at,
-        };
-        if section.values.insert(key.name, Value { at, data }).is_some() {
-            self.problems
-                .add(
-                    entry.key_at,
-                    format!("both `{0}` and `{0}_file` are given", key.name),
-                )
-                .hint = Some("keep one of them".into());
+        for key in table {
+            if matches!(key.presence, Presence::Required)
+                && !entries.iter().any(|entry| names(&key.kind, key.name, &entry.key))
+            {
+                let message = format!("`{}` is missing", key.name);
+                self.problems.add(at, message).hint = Some(key.doc.to_owned());
+            }
         }
+        T::read(Entries {
+            at,
+            found: Some((entries, self)),
+        })
     }
 
-    fn unknown(&mut self, entry: &Entry, table: &'static [Key]) {
-        self.problems
-            .add(entry.key_at, format!("unknown key `{}`", short(&entry.key)))
-            .hint = suggest(&entry.key, table.iter().map(|k| k.name));
+    /// What a node is read as; `None` when that is reported.
+    pub fn value<S: Shape>(&mut self, node: &Node, key_at: At, what: &str) -> Option<S::Value> {
+        if let Yaml::Unusable = node.kind {
+            return None;
+        }
+        match S::accept(self, node, key_at, what) {
+            Ok(value) => return Some(value),
+            Err(Refused::Told) => {}
+            Err(Refused::Misfit) => self.misfit(node, key_at, what, &S::KIND),
+        }
+        None
     }
 
-    fn value(&mut self, entry: &Entry, key: &Key) -> Data {
-        self.of_kind(&entry.value, entry.key_at, &format!("`{}`", key.name), &key.kind)
-    }
-
-    /// `key_at` is where problems with a value as a whole are shown, `what` is how it is called there.
-    fn of_kind(&mut self, node: &Node, key_at: At, what: &str, kind: &Kind) -> Data {
-        match (&node.kind, kind) {
-            (Yaml::Unusable, _) => Data::Invalid,
-            (Yaml::Map(entries), Kind::Table(table) | Kind::WordOr(_, table)) => {
-                Data::Section(self.section(key_at, entries, table))
-            }
-            (Yaml::Null, Kind::Table(table)) => Data::Section(Section::empty(table, key_at)),
-            (Yaml::Map(entries), Kind::Each { key, value, .. }) => {
-                Data::Entries(self.entries(entries, key, value))
-            }
-            (Yaml::Null, Kind::Each { .. }) => Data::Entries(Vec::new()),
-            (Yaml::Map(entries), Kind::Properties) => Data::Properties(self.properties(entries)),
-            (Yaml::Null, Kind::Properties) => Data::Properties(Vec::new()),
-            (Yaml::List(items), Kind::List(kind)) => {
-                let item = format!("an item of {what}");
-                let read = |item_node: &Node| Value {
-                    at: item_node.at,
-                    data: self.of_kind(item_node, item_node.at, &item, kind),
-                };
-                Data::List(items.iter().map(read).collect())
-            }
+    fn misfit(&mut self, node: &Node, key_at: At, what: &str, wanted: &Kind) {
+        let at = node.at;
+        let found = match (&node.kind, wanted) {
             (Yaml::Null, _) => {
                 self.problems.add(key_at, format!("{what} has no value")).hint =
-                    Some(format!("write {}, or remove the key", describe(kind)));
-                Data::Invalid
+                    Some(format!("write {wanted}, or remove the key"));
+                return;
             }
             (Yaml::Scalar(text), Kind::List(_)) => {
                 let items: Vec<String> = text
                     .split(',')
                     .map(|item| format!("\"{}\"", item.trim()))
                     .collect();
-                self.problems.add(node.at, format!("{what} must be a list")).hint =
+                self.problems.add(at, format!("{what} must be a list")).hint =
                     Some(format!("write `[{}]`", short(&items.join(", "))));
-                Data::Invalid
+                return;
             }
-            (Yaml::Scalar(_), Kind::Table(_) | Kind::Each { .. } | Kind::Properties)
-            | (Yaml::List(_), _)
-            | (Yaml::Map(_), _) => {
-                let found = match node.kind {
-                    Yaml::List(_) => "a list",
-                    Yaml::Map(_) => "keys and values",
-                    _ => "a single value",
-                };
-                self.problems
-                    .add(node.at, format!("{what} must be {}, not {found}", describe(kind)));
-                Data::Invalid
-            }
-            (Yaml::Scalar(text), _) => self.scalar(text, node.at, what, kind),
-        }
-    }
-
-    fn entries(&mut self, entries: &[Entry], key: &Kind, kind: &Kind) -> Vec<(String, At, Value)> {
-        let mut result = Vec::new();
-        for entry in entries {
-            let what = format!("`{}`", short(&entry.key));
-            if let Err(expected) = scalar(key, &entry.key) {
-                self.problems
-                    .add(entry.key_at, format!("the name {what} must be {}", expected.what));
-            }
-            let data = self.of_kind(&entry.value, entry.key_at, &what, kind);
-            result.push((
-                entry.key.clone(),
-                entry.key_at,
-                Value {
-                    at: entry.key_at,
-                    data,
-                },
-            ));
-        }
-        result
-    }
-
-    fn properties(&mut self, entries: &[Entry]) -> Vec<Property> {
-        let mut result = Vec::new();
-        for entry in entries {
-            let Yaml::Scalar(text) = &entry.value.kind else {
-                if !matches!(entry.value.kind, Yaml::Unusable) {
-                    self.problems.add(
-                        entry.key_at,
-                        format!("`{}` must be a single value", short(&entry.key)),
-                    );
-                }
-                continue;
-            };
-            if let Some(expanded) = self.expand(text, entry.value.at) {
-                let value = PropertyValue {
-                    literal: expanded == *text,
-                    text: expanded,
-                };
-                result.push(Property {
-                    name: entry.key.clone(),
-                    at: entry.key_at,
-                    value,
-                });
-            }
-        }
-        result
-    }
-
-    fn expand(&mut self, text: &str, at: At) -> Option<String> {
-        value::expand(text, self.env)
-            .map_err(|(message, hint)| self.problems.add(at, message).hint = Some(hint))
-            .ok()
-    }
-
-    fn scalar(&mut self, text: &str, at: At, what: &str, kind: &Kind) -> Data {
-        let Some(expanded) = self.expand(text, at) else {
-            return Data::Invalid;
+            (Yaml::List(_), _) => "a list",
+            (Yaml::Map(_), _) => "keys and values",
+            (Yaml::Scalar(_), _) => "a single value",
+            (Yaml::Unusable, _) => return,
         };
-        if expanded.is_empty() && !matches!(kind, Kind::AnyText) {
-            self.problems.add(at, format!("{what} is empty"));
-            return Data::Invalid;
-        }
-        if let Kind::File = kind {
-            return self.existing_file(&expanded, text, at, what);
-        }
-        scalar(kind, &expanded).unwrap_or_else(|expected| {
+        self.problems
+            .add(at, format!("{what} must be {wanted}, not {found}"));
+    }
+
+    /// What a scalar of this kind says.
+    fn scalar<T>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        may_be_empty: bool,
+        kind: &Kind,
+        parse: fn(&str) -> Result<T, Option<String>>,
+    ) -> Result<T, Refused> {
+        let (text, expanded) = self.text(node, what, may_be_empty)?;
+        parse(&expanded).map_err(|hint| {
+            let message = format!("{what} must be {kind}, not `{}`", short(text));
             // What came from the environment may be a secret; it is shown as it was written.
-            let literal = expanded == text;
-            self.problems
-                .add(
-                    at,
-                    format!("{what} must be {}, not `{}`", expected.what, short(text)),
-                )
-                .hint = expected.hint.filter(|_| literal);
-            Data::Invalid
+            self.problems.add(node.at, message).hint = hint.filter(|_| expanded == text);
+            Refused::Told
         })
     }
 
+    /// The text of a scalar, as written and with its variables replaced.
+    pub fn text<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        may_be_empty: bool,
+    ) -> Result<(&'n str, String), Refused> {
+        let Yaml::Scalar(text) = &node.kind else {
+            return Err(Refused::Misfit);
+        };
+        let expanded = value::expand(text, self.env).map_err(|(message, hint)| {
+            self.problems.add(node.at, message).hint = Some(hint);
+            Refused::Told
+        })?;
+        if expanded.is_empty() && !may_be_empty {
+            self.problems.add(node.at, format!("{what} is empty"));
+            return Err(Refused::Told);
+        }
+        Ok((text, expanded))
+    }
+
     /// A file named in a file stands relative to it.
-    fn beside(&self, path: &str) -> PathBuf {
+    pub fn beside(&self, path: &str) -> PathBuf {
         self.problems.file().parent().unwrap_or(Path::new("")).join(path)
     }
 
-    fn existing_file(&mut self, path: &str, written: &str, at: At, what: &str) -> Data {
-        let path = self.beside(path);
-        match std::fs::File::open(&path) {
-            Ok(_) => Data::Text(path.to_string_lossy().into_owned()),
-            Err(error) => {
-                self.problems
-                    .add(at, format!("{what}: cannot read `{}`: {error}", short(written)))
-                    .hint = Some("a relative path starts at the directory of this file".into());
-                Data::Invalid
-            }
-        }
-    }
-
     /// `password_file: path`; one newline at the end of the file does not belong to the secret.
-    fn secret_from_file(&mut self, entry: &Entry) -> Data {
+    fn secret_from_file(&mut self, entry: &Entry) -> Option<String> {
         let what = format!("`{}`", entry.key);
-        let path = match self.of_kind(&entry.value, entry.key_at, &what, &Kind::Text) {
-            Data::Text(path) => self.beside(&path),
-            _ => return Data::Invalid,
+        let path = match self.text(&entry.value, &what, false) {
+            Ok((_, path)) => path,
+            Err(refused) => {
+                if let Refused::Misfit = refused {
+                    self.misfit(&entry.value, entry.key_at, &what, &Kind::Text);
+                }
+                return None;
+            }
         };
-        match read_text(&path) {
+        let (message, hint) = match read_text(&self.beside(&path)) {
             Ok(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 match text.strip_suffix('\r').unwrap_or(text) {
-                    "" => self
-                        .problems
-                        .add(entry.value.at, format!("{what}: the file is empty")),
-                    text => return Data::Secret(Secret::new(text)),
-                };
+                    "" => ("the file is empty".to_owned(), None),
+                    text => return Some(text.to_owned()),
+                }
             }
-            Err(error) => {
-                self.problems.add(entry.value.at, format!("{what}: {error}")).hint =
-                    Some("a relative path starts at the directory of this file".into());
-            }
-        }
-        Data::Invalid
+            Err(error) => (error, Some(BESIDE.to_owned())),
+        };
+        self.problems
+            .add(entry.value.at, format!("{what}: {message}"))
+            .hint = hint;
+        None
     }
 }
 
-/// The key whose secret `name` says to read from a file.
-fn secret_file(table: &'static [Key], name: &str) -> Option<&'static Key> {
-    let name = name.strip_suffix("_file")?;
-    table
-        .iter()
-        .find(|k| k.name == name && matches!(k.kind, Kind::Secret))
+/// The hint at a file that cannot be read.
+pub const BESIDE: &str = "a relative path starts at the directory of this file";
+
+impl Node {
+    /// The entries of a mapping; none where nothing stands after the key.
+    pub fn entries(&self) -> Result<&[Entry], Refused> {
+        match &self.kind {
+            Yaml::Map(entries) => Ok(entries),
+            Yaml::Null => Ok(&[]),
+            Yaml::Unusable => Err(Refused::Told),
+            Yaml::Scalar(_) | Yaml::List(_) => Err(Refused::Misfit),
+        }
+    }
 }
 
 /// Reads a text file of bounded size. The error says what is wrong with the file.
@@ -508,175 +546,4 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("the file is larger than {}", value::show_bytes(MAX_FILE)));
     }
     Ok(content)
-}
-
-/// What a scalar should have been.
-struct Expected {
-    what: String,
-    hint: Option<String>,
-}
-
-fn scalar(kind: &Kind, text: &str) -> Result<Data, Expected> {
-    let expected = |hint: Option<String>| Expected {
-        what: describe(kind),
-        hint,
-    };
-    match kind {
-        Kind::Text | Kind::AnyText => Ok(Data::Text(text.to_owned())),
-        Kind::Secret => Ok(Data::Secret(Secret::new(text))),
-        Kind::Name { set, .. } => match text.chars().all(set) {
-            true => Ok(Data::Text(text.to_owned())),
-            false => Err(expected(None)),
-        },
-        Kind::Integer { min, max } => match text.parse() {
-            Ok(number) if (*min..=*max).contains(&number) => Ok(Data::Number(number)),
-            _ => Err(expected(None)),
-        },
-        Kind::Bytes { min, max } => match value::bytes(text) {
-            Ok(number) if (*min..=*max).contains(&number) => Ok(Data::Number(number)),
-            Ok(_) => Err(expected(None)),
-            Err(hint) => Err(expected(hint)),
-        },
-        Kind::Duration { min, max } => match value::duration(text) {
-            Ok(time) if (u128::from(*min)..=u128::from(*max)).contains(&time.as_millis()) => {
-                Ok(Data::Duration(time))
-            }
-            Ok(_) => Err(expected(None)),
-            Err(hint) => Err(expected(hint)),
-        },
-        Kind::Boolean => match text {
-            "true" => Ok(Data::Boolean(true)),
-            "false" => Ok(Data::Boolean(false)),
-            _ => Err(expected(None)),
-        },
-        Kind::OneOf(words) | Kind::WordOr(words, _) => match words.contains(&text) {
-            true => Ok(Data::Text(text.to_owned())),
-            false => {
-                let near = super::problem::closest(text, words);
-                Err(expected(near.map(|near| format!("did you mean `{near}`?"))))
-            }
-        },
-        Kind::Time(words) => match text.parse::<jiff::Timestamp>() {
-            _ if words.contains(&text) => Ok(Data::Text(text.to_owned())),
-            // Kafka's own words for "latest" and "earliest" are the times -1 and -2.
-            Ok(time) if time.as_millisecond() >= 0 => Ok(Data::Timestamp(time.as_millisecond())),
-            _ => Err(expected(None)),
-        },
-        Kind::Address => text.parse().map(Data::Address).map_err(|_| {
-            expected(Some(
-                "a host name will not do: write `127.0.0.1:8083` or `[::]:8083`".into(),
-            ))
-        }),
-        Kind::Servers => match value::servers(text) {
-            Ok(servers) => Ok(Data::Text(servers)),
-            Err(why) => Err(expected(Some(why))),
-        },
-        Kind::Pattern => match pattern(text) {
-            Ok(regex) => Ok(Data::Pattern(text.to_owned(), regex)),
-            Err(why) => Err(expected(Some(why))),
-        },
-        Kind::File | Kind::List(_) | Kind::Table(_) | Kind::Each { .. } | Kind::Properties => {
-            Err(expected(None))
-        }
-    }
-}
-
-/// A kind in words, after "must be".
-pub fn describe(kind: &Kind) -> String {
-    match kind {
-        Kind::Text | Kind::AnyText | Kind::Secret => "text".into(),
-        Kind::Name { rule, .. } => format!("made of {rule}"),
-        Kind::Integer { min, max } => format!("an integer from {min} to {max}"),
-        Kind::Bytes { min, max } => {
-            format!(
-                "a size from {} to {}",
-                value::show_bytes(*min),
-                value::show_bytes(*max)
-            )
-        }
-        Kind::Duration { min, max } => format!(
-            "a duration from {} to {}",
-            value::show_duration(Duration::from_millis(*min)),
-            value::show_duration(Duration::from_millis(*max))
-        ),
-        Kind::Boolean => "true or false".into(),
-        Kind::OneOf(words) => format!("one of {}", words.join(", ")),
-        Kind::WordOr(words, _) => format!("one of {}, or keys and values", words.join(", ")),
-        Kind::Time(words) => format!("{} or a time like 2026-01-31T12:00:00Z", words.join(", ")),
-        Kind::Address => "an address and port".into(),
-        Kind::Servers => "host:port, separated by commas".into(),
-        Kind::File => "the path of a file".into(),
-        Kind::Pattern => "a regular expression".into(),
-        Kind::List(_) => "a list".into(),
-        Kind::Table(_) | Kind::Each { .. } | Kind::Properties => "keys and values".into(),
-    }
-}
-
-/// Compiles a pattern to match whole names. The error says what to write instead.
-pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
-    if let Some(construct) = java_only(text) {
-        return Err(format!(
-            "{construct} exists in Java only; write it without, or use `exclude`"
-        ));
-    }
-    let short_reason = |error: regex::Error| match error {
-        regex::Error::CompiledTooBig(_) => "it is too large when compiled".to_owned(),
-        other => {
-            let text = other.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            last.trim_start_matches("error: ").to_owned()
-        }
-    };
-    // By itself first, so that `a)|(b` cannot become right by what is put around it.
-    Regex::new(text).map_err(|error| match text.starts_with('*') {
-        true => format!("{}; for any name write `.*`", short_reason(error)),
-        false => short_reason(error),
-    })?;
-    Regex::new(&anchored(text)).map_err(short_reason)
-}
-
-/// The expression that matches exactly the names which `text` matches as a whole.
-pub fn anchored(text: &str) -> String {
-    format!("^(?:{text})$")
-}
-
-/// A construct that MM2's (Java's) expressions have and that means nothing or something else here.
-pub(crate) fn java_only(text: &str) -> Option<&'static str> {
-    let mut rest = text;
-    let mut in_class = false;
-    while let Some(c) = rest.chars().next() {
-        if let Some(escaped) = rest.strip_prefix('\\') {
-            match escaped.chars().next() {
-                Some('1'..='9' | 'k') => return Some("a back reference"),
-                Some('Q') => return Some("quoting with `\\Q`"),
-                Some(next) => rest = &escaped[next.len_utf8()..],
-                None => return None,
-            }
-            continue;
-        }
-        if !in_class {
-            for (start, name) in [
-                ("(?=", "look-ahead"),
-                ("(?!", "look-ahead"),
-                ("(?<=", "look-behind"),
-                ("(?<!", "look-behind"),
-                ("(?>", "an atomic group"),
-                ("*+", "a possessive quantifier"),
-                ("++", "a possessive quantifier"),
-                ("?+", "a possessive quantifier"),
-                ("}+", "a possessive quantifier"),
-            ] {
-                if rest.starts_with(start) {
-                    return Some(name);
-                }
-            }
-        }
-        match c {
-            '[' => in_class = true,
-            ']' => in_class = false,
-            _ => {}
-        }
-        rest = &rest[c.len_utf8()..];
-    }
-    None
 }

@@ -7,7 +7,7 @@ use regex_automata::Anchored;
 use regex_automata::dfa::Automaton;
 use regex_automata::util::start;
 
-use crate::config::read::pattern;
+use crate::config::pattern::pattern;
 use crate::topology::automaton;
 
 /// One alternative of an expression: the names that `include` matches and none of `exclude` does.

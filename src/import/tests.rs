@@ -1174,7 +1174,7 @@ proptest! {
     #[test]
     fn any_expression_arrives_as_it_was(item in "[^,\\x00-\\x1f]{1,12}") {
         let item = item.trim();
-        prop_assume!(!item.is_empty() && template::variables(item).is_empty() && crate::config::read::pattern(item).is_ok());
+        prop_assume!(!item.is_empty() && template::variables(item).is_empty() && crate::config::pattern::pattern(item).is_ok());
         let escaped = escaped(item);
         let import = run(&format!("{PAIR}topics={escaped}\n"));
         prop_assert!(import.is_ok(), "{}", shown(&import.unwrap_err()));

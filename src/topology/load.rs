@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::config::read::{Data, Section, Value, anchored};
-use crate::config::short;
-use crate::config::{At, Config, Problem, Problems, ReadText, Severity, schema, suggest};
+use crate::config::pattern::anchored;
+use crate::config::read::{Named, Section, Setting, WordOr, Words};
+use crate::config::{At, Config, Problem, Problems, ReadText, Severity, short, suggest};
 use crate::names::replication_policy::MAX_TOPIC_LENGTH;
+use keys::{Direction, FlowPattern, Groups, MirrorMaker, Replication, TopologyFile};
 use proof::{Filters, Names};
 
 /// Reads the config file and the topology files and checks everything that can be known without
@@ -37,13 +38,13 @@ pub(crate) fn load_from(
     let mut sound = true;
     for path in topologies {
         let mut found = Problems::new(path);
-        let topology = crate::config::document(schema::TOPOLOGY, env, read, &mut found).and_then(|section| {
+        let topology = crate::config::document(env, read, &mut found).and_then(|file| {
             Builder {
                 config: config.as_ref(),
                 aliases: aliases.clone(),
                 problems: &mut found,
             }
-            .topology(section)
+            .topology(file)
         });
         if let Some((name_at, topology)) = &topology
             && !topology.topology.name.is_empty()
@@ -109,7 +110,7 @@ fn share_heartbeats<'a>(flows: impl Iterator<Item = &'a mut FlowSpec>) {
         flows.remove(carrier);
         for flow in flows {
             flow.heartbeats.enabled = false;
-            flow.heartbeats.topics = HeartbeatTopics::Elsewhere;
+            flow.heartbeat_topics = HeartbeatTopics::Elsewhere;
         }
     }
 }
@@ -142,46 +143,24 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn topology(&mut self, mut section: Section) -> Option<(At, Placed)> {
-        let mut replication = match section.take("replication").map(|v| v.data) {
-            Some(Data::Section(replication)) => replication,
-            _ => Section::empty(schema::REPLICATION, At::START),
-        };
-        let flows = section.take("flows");
-        let written_direction = section.get("direction").map(|v| v.at);
-        section.complete(self.problems);
-
-        let name = section.text("name").unwrap_or_default().to_owned();
-        let name_at = section.place("name");
-        let overrides = match flows {
-            Some(Value {
-                data: Data::Entries(entries),
-                ..
-            }) => self.overrides(entries),
-            _ => BTreeMap::new(),
-        };
-        let pattern = section.text("pattern")?.to_owned();
-        self.members_fit(&section, &pattern, written_direction);
-        if replication.at == At::START {
-            replication.at = section.place("pattern");
-        }
-
-        let expanded = match pattern.as_str() {
-            "custom" => {
+    fn topology(&mut self, file: TopologyFile) -> Option<(At, Placed)> {
+        let name = file.name.value.clone().unwrap_or_default();
+        let mut overrides = self.overrides(&file.flows);
+        let (pattern, pattern_at) = (file.pattern.value?, file.pattern.spot.at);
+        self.members_fit(&file, pattern);
+        let expanded: BTreeMap<Pair, At> = match pattern {
+            FlowPattern::Custom => {
                 if overrides.is_empty() {
-                    self.problems
-                        .add(section.place("pattern"), "pattern custom needs `flows`")
-                        .hint = Some(
+                    self.problems.add(pattern_at, "pattern custom needs `flows`").hint = Some(
                         "list them: `flows: { \"seoul->busan\": { topics: { include: [orders] } } }`".into(),
                     );
                 }
-                overrides
-                    .iter()
-                    .map(|(pair, (at, _))| (pair.clone(), *at))
-                    .collect()
+                let pairs = overrides.iter();
+                pairs.map(|(pair, (at, _))| (pair.clone(), *at)).collect()
             }
             pattern => {
-                let expanded = self.expand(&section, pattern)?;
+                let pairs = self.expand(&file, pattern)?;
+                let expanded = pairs.into_iter().map(|pair| (pair, pattern_at)).collect();
                 self.overrides_fit(&overrides, &expanded);
                 expanded
             }
@@ -193,16 +172,16 @@ impl Builder<'_> {
             notes: Vec::new(),
         };
         let mut flows_at = Vec::new();
-        let mut overrides = overrides;
         for ((source, target), at) in expanded {
-            let mut settings = replication.clone();
             let mut flow_at = at;
+            let mut settings = match file.replication.written() {
+                Some(replication) => replication.clone(),
+                None => Replication::absent(pattern_at),
+            };
             if let Some((over_at, over)) = overrides.remove(&(source.clone(), target.clone())) {
                 flow_at = over_at;
                 settings.merge(over);
-                settings.at = over_at;
             }
-            settings.complete(self.problems);
             let id = FlowId {
                 topology: name.clone(),
                 source,
@@ -212,171 +191,158 @@ impl Builder<'_> {
             if longest > MAX_TOPIC_LENGTH {
                 self.problems
                     .add(
-                        name_at,
+                        file.name.spot.at,
                         format!("the names of causeway's own topics would have {longest} characters"),
                     )
                     .hint = Some(format!(
                     "Kafka accepts {MAX_TOPIC_LENGTH}; shorten the name of the topology or the alias"
                 ));
             }
-            topology.flows.push(self.flow(id, &settings));
+            topology.flows.push(self.flow(id, settings));
             flows_at.push(flow_at);
         }
-        Some((name_at, Placed { topology, flows_at }))
+        Some((file.name.spot.at, Placed { topology, flows_at }))
     }
 
     /// The keys that name clusters must be those of the pattern.
-    fn members_fit(&mut self, section: &Section, pattern: &str, direction: Option<At>) {
-        let own = schema::PATTERNS
-            .iter()
-            .find(|(name, _)| *name == pattern)
-            .map_or(&[][..], |(_, keys)| keys);
-        let all: BTreeSet<&str> = schema::PATTERNS
-            .iter()
-            .flat_map(|(_, keys)| keys.iter().copied())
-            .collect();
-        for key in all {
-            let at = if key == "direction" {
-                direction
-            } else {
-                section.get(key).map(|v| v.at)
-            };
-            match at {
-                Some(at) if !own.contains(&key) => {
-                    self.problems
-                        .add(at, format!("`{key}` does not belong to pattern {pattern}"))
-                        .hint = Some(match own {
-                        [] => "pattern custom takes `flows` only".into(),
-                        own => format!("pattern {pattern} takes {}", own.join(", ")),
-                    });
-                }
-                None if own.contains(&key) && key != "direction" => {
-                    self.problems.add(
-                        section.place("pattern"),
-                        format!("`{key}` is missing: pattern {pattern} needs it"),
-                    );
-                }
-                _ => {}
+    fn members_fit(&mut self, file: &TopologyFile, pattern: FlowPattern) {
+        let (needed, taken) = file.members(pattern);
+        let own: Vec<&str> = needed.iter().chain(&taken).map(|spot| spot.name).collect();
+        for other in FlowPattern::VALUES.iter().filter(|other| **other != pattern) {
+            let (members, member) = file.members(*other);
+            for spot in members.iter().chain(&member).filter(|spot| spot.is_written) {
+                let message = format!("`{}` does not belong to pattern {pattern}", spot.name);
+                self.problems.add(spot.at, message).hint = Some(match own[..] {
+                    [] => "pattern custom takes `flows` only".into(),
+                    _ => format!("pattern {pattern} takes {}", own.join(", ")),
+                });
             }
+        }
+        for spot in needed.iter().filter(|spot| !spot.is_written) {
+            let message = format!("`{}` is missing: pattern {pattern} needs it", spot.name);
+            self.problems.add(file.pattern.spot.at, message);
         }
     }
 
-    /// The pairs of clusters of a pattern, each with its place. `None` when members are missing.
-    fn expand(&mut self, section: &Section, pattern: &str) -> Option<BTreeMap<Pair, At>> {
-        let at = section.place("pattern");
-        let mut one = |key: &str| section.get(key).and_then(|value| self.cluster(value));
-        let mut pairs = Vec::new();
+    /// The pairs of clusters of a pattern. `None` when members are missing.
+    fn expand(&mut self, file: &TopologyFile, pattern: FlowPattern) -> Option<BTreeSet<Pair>> {
+        let mut pairs = BTreeSet::new();
         match pattern {
-            "active-standby" => {
-                let (active, standby) = (one("active"), one("standby"));
-                pairs.push((active?, standby?));
+            FlowPattern::ActiveStandby => {
+                let (active, standby) = (self.member(&file.active), self.member(&file.standby));
+                pairs.insert((active?, standby?));
             }
-            "hub-and-spoke" => {
-                let hub = one("hub");
-                let spokes = self.members(section, "spokes", 1);
-                let (hub, direction) = (hub?, section.text("direction")?);
+            FlowPattern::HubAndSpoke => {
+                let (hub, spokes) = (self.member(&file.hub), self.members(&file.spokes, 1));
+                let (hub, direction) = (hub?, *file.direction);
                 for spoke in spokes? {
-                    if direction != "out" {
-                        pairs.push((spoke.clone(), hub.clone()));
+                    if direction != Direction::Out {
+                        pairs.insert((spoke.clone(), hub.clone()));
                     }
-                    if direction != "in" {
-                        pairs.push((hub.clone(), spoke));
+                    if direction != Direction::In {
+                        pairs.insert((hub.clone(), spoke));
                     }
                 }
+                if file.direction.spot.is_wrong {
+                    return None;
+                }
             }
-            _ => {
-                let clusters = self.members(section, "clusters", 2)?;
+            FlowPattern::ActiveActive | FlowPattern::Custom => {
+                let clusters = self.members(&file.clusters, 2)?;
                 for source in &clusters {
                     for target in clusters.iter().filter(|target| *target != source) {
-                        pairs.push((source.clone(), target.clone()));
+                        pairs.insert((source.clone(), target.clone()));
                     }
                 }
             }
         }
         for (source, _) in pairs.iter().filter(|(source, target)| source == target) {
-            self.problems
-                .add(at, format!("`{source}` would be copied to itself"))
-                .hint = Some("name two different clusters".into());
+            let message = format!("`{source}` would be copied to itself");
+            self.problems.add(file.pattern.spot.at, message).hint =
+                Some("name two different clusters".into());
         }
-        Some(pairs.into_iter().map(|pair| (pair, at)).collect())
+        Some(pairs)
+    }
+
+    fn member(&mut self, alias: &Setting<Option<ClusterAlias>>) -> Option<ClusterAlias> {
+        let found = alias.value.as_ref()?;
+        self.known(found, alias.spot.at);
+        Some(found.clone())
     }
 
     /// A list of different clusters.
-    fn members(&mut self, section: &Section, key: &str, at_least: usize) -> Option<Vec<ClusterAlias>> {
-        let value = section.get(key)?;
-        let Data::List(items) = &value.data else {
-            return None;
-        };
+    fn members(
+        &mut self,
+        aliases: &Setting<Vec<(At, Option<ClusterAlias>)>>,
+        at_least: usize,
+    ) -> Option<Vec<ClusterAlias>> {
+        let items = aliases.written()?;
         if items.len() < at_least {
             let noun = if at_least == 1 { "cluster" } else { "clusters" };
-            self.problems
-                .add(value.at, format!("`{key}` needs at least {at_least} {noun}"));
+            let message = format!("`{}` needs at least {at_least} {noun}", aliases.spot.name);
+            self.problems.add(aliases.spot.at, message);
         }
         let mut members: Vec<ClusterAlias> = Vec::new();
-        for item in items {
-            let member = self.cluster(item)?;
-            if members.contains(&member) {
-                self.problems.add(item.at, format!("`{member}` is named twice"));
+        for (at, item) in items {
+            let member = item.as_ref()?;
+            self.known(member, *at);
+            if members.contains(member) {
+                self.problems.add(*at, format!("`{member}` is named twice"));
             } else {
-                members.push(member);
+                members.push(member.clone());
             }
         }
         Some(members)
     }
 
-    fn cluster(&mut self, value: &Value) -> Option<ClusterAlias> {
-        match &value.data {
-            Data::Text(alias) => self.known(alias, value.at),
-            _ => None,
-        }
-    }
-
-    /// An alias, reported when no cluster has it.
-    fn known(&mut self, alias: &str, at: At) -> Option<ClusterAlias> {
-        let alias = ClusterAlias::new(alias);
+    /// Reports an alias that no cluster has.
+    fn known(&mut self, alias: &ClusterAlias, at: At) {
         if let Some(config) = self.config
-            && !config.clusters.contains_key(&alias)
+            && !config.clusters.contains_key(alias)
         {
             let known: Vec<&str> = config.clusters.keys().map(ClusterAlias::as_str).collect();
             let mut hint = format!("the config file names {}", known.join(", "));
-            if let Some(near) = crate::config::closest(alias.as_str(), &known) {
+            if let Some(near) = crate::config::closest(alias.as_str(), known.iter().copied()) {
                 hint = format!("{hint}; did you mean `{near}`?");
             }
             self.problems
                 .add(at, format!("there is no cluster `{}`", short(alias.as_str())))
                 .hint = Some(hint);
         }
-        Some(alias)
     }
 
     /// `flows:` by pair of clusters.
-    fn overrides(&mut self, entries: Vec<(String, At, Value)>) -> BTreeMap<Pair, (At, Section)> {
+    fn overrides(&mut self, flows: &[Named<Replication>]) -> BTreeMap<Pair, (At, Replication)> {
         let mut result = BTreeMap::new();
-        for (name, at, value) in entries {
-            let Data::Section(section) = value.data else {
+        for Named { name, at, value } in flows {
+            let (at, Some(settings)) = (*at, value) else {
                 continue;
             };
             let Some((source, target)) = name.split_once("->") else {
                 self.problems
-                    .add(at, format!("`{}` is not the name of a flow", short(&name)))
+                    .add(at, format!("`{}` is not the name of a flow", short(name)))
                     .hint = Some("write `\"source->target\"` with the aliases of two clusters".into());
                 continue;
             };
-            let (source, target) = (self.known(source.trim(), at), self.known(target.trim(), at));
-            if let (Some(source), Some(target)) = (source, target) {
-                if source == target {
-                    self.problems
-                        .add(at, format!("`{source}` would be copied to itself"))
-                        .hint = Some("name two different clusters".into());
-                } else if result.insert((source, target), (at, section)).is_some() {
-                    self.problems.add(at, format!("flow `{name}` is given twice"));
-                }
+            let [source, target] = [source, target].map(|alias| ClusterAlias::new(alias.trim()));
+            self.known(&source, at);
+            self.known(&target, at);
+            if source == target {
+                self.problems
+                    .add(at, format!("`{source}` would be copied to itself"))
+                    .hint = Some("name two different clusters".into());
+            } else if result.insert((source, target), (at, settings.clone())).is_some() {
+                self.problems.add(at, format!("flow `{name}` is given twice"));
             }
         }
         result
     }
 
-    fn overrides_fit(&mut self, overrides: &BTreeMap<Pair, (At, Section)>, expanded: &BTreeMap<Pair, At>) {
+    fn overrides_fit(
+        &mut self,
+        overrides: &BTreeMap<Pair, (At, Replication)>,
+        expanded: &BTreeMap<Pair, At>,
+    ) {
         let names: Vec<String> = expanded
             .keys()
             .map(|(source, target)| format!("{source}->{target}"))
@@ -391,214 +357,149 @@ impl Builder<'_> {
         }
     }
 
-    fn flow(&mut self, id: FlowId, settings: &Section) -> FlowSpec {
-        let empty = Section::empty(schema::REPLICATION, settings.at);
-        self.note_idle_settings(settings);
-        let throttle = settings.section("throttle");
-        let sync = settings.section("config_sync");
+    fn flow(&mut self, id: FlowId, settings: Replication) -> FlowSpec {
+        self.note_idle_settings(&settings);
         FlowSpec {
-            mirror_maker: mirror_maker(settings.section("mirror_maker").unwrap_or(&empty), &id.source),
+            mirror_maker: mirror_maker(&settings.mirror_maker, &id.source),
             id,
             aliases: self.aliases.clone(),
-            topics: self.topics(settings),
-            on_gap: self.on_gap(settings),
-            replication_policy: word(
-                settings,
-                "replication_policy",
-                ReplicationPolicy::from_word,
-                ReplicationPolicy::Default,
-            ),
-            provenance: word(settings, "provenance", Provenance::from_word, Provenance::None),
-            delivery: word(settings, "delivery", Delivery::from_word, Delivery::ExactlyOnce),
-            start_from: match settings.get("start_from").map(|v| &v.data) {
-                Some(Data::Timestamp(time)) => StartFrom::Timestamp(*time),
-                Some(Data::Text(word)) if word == "latest" => StartFrom::Latest,
-                _ => StartFrom::Earliest,
+            topics: self.topics(&settings),
+            on_gap: self.on_gap(&settings),
+            replication_policy: settings.replication_policy.value,
+            provenance: settings.provenance.value,
+            delivery: settings.delivery.value,
+            start_from: settings.start_from.value,
+            tasks: settings.tasks.value,
+            compression: settings.compression.value,
+            commit_interval: settings.commit_interval.value,
+            throttle: settings.throttle.value.into(),
+            config_sync: settings.config_sync.value.into(),
+            groups: groups(&settings.groups),
+            offset_sync: settings.offset_sync.value.into(),
+            heartbeat_topics: match *settings.heartbeats.enabled {
+                true => HeartbeatTopics::Always,
+                false => HeartbeatTopics::ByFilter,
             },
-            tasks: narrow(settings.number("tasks")).unwrap_or(1),
-            compression: word(settings, "compression", Compression::from_word, Compression::Lz4),
-            commit_interval: settings.duration("commit_interval").unwrap_or_default(),
-            throttle: Throttle {
-                bytes_per_second: throttle.and_then(|t| t.number("bytes_per_second")),
-                records_per_second: throttle.and_then(|t| narrow(t.number("records_per_second"))),
-            },
-            config_sync: {
-                let sync = sync.unwrap_or(&empty);
-                ConfigSyncSpec {
-                    interval: sync.duration("interval").unwrap_or_default(),
-                    mode: word(sync, "mode", SyncMode::from_word, SyncMode::Apply),
-                    exclude: patterns(sync, "exclude")
-                        .into_iter()
-                        .map(|(text, _)| text)
-                        .collect(),
-                    replication_factor: narrow(sync.number("replication_factor")),
-                }
-            },
-            groups: groups(settings.section("groups").unwrap_or(&empty)),
-            offset_sync: {
-                let sync = settings.section("offset_sync").unwrap_or(&empty);
-                OffsetSyncSpec {
-                    interval: sync.duration("interval").unwrap_or_default(),
-                    write_groups: sync.boolean("write_groups").unwrap_or_default(),
-                    delete_groups: sync.boolean("delete_groups").unwrap_or_default(),
-                    metadata: word(sync, "metadata", MetadataSync::from_word, MetadataSync::Exact),
-                    checkpoints: sync.boolean("checkpoints").unwrap_or_default(),
-                    offset_syncs: sync.boolean("offset_syncs").unwrap_or_default(),
-                    map_retention: sync.duration("map_retention").unwrap_or_default(),
-                    map_bytes: sync.number("map_bytes").unwrap_or_default(),
-                }
-            },
-            heartbeats: {
-                let heartbeats = settings.section("heartbeats").unwrap_or(&empty);
-                let enabled = heartbeats.boolean("enabled").unwrap_or_default();
-                HeartbeatSpec {
-                    enabled,
-                    topics: match enabled {
-                        true => HeartbeatTopics::Always,
-                        false => HeartbeatTopics::ByFilter,
-                    },
-                    interval: heartbeats.duration("interval").unwrap_or_default(),
-                    on_source: heartbeats.boolean("on_source").unwrap_or_default(),
-                }
-            },
+            heartbeats: settings.heartbeats.value.into(),
         }
     }
 
-    fn topics(&mut self, settings: &Section) -> Selection {
-        let Some(section) = settings.section("topics") else {
-            return Selection {
-                include: Vec::new(),
-                exclude: Vec::new(),
-            };
+    fn topics(&mut self, settings: &Replication) -> Selection {
+        let topics = &settings.topics;
+        let selection = Selection {
+            include: patterns(&topics.include),
+            exclude: patterns(&topics.exclude),
         };
-        match section.get("include").map(|v| (&v.data, v.at)) {
-            None => {
-                self.problems
-                    .add(section.at, "no topics are selected: `topics.include` is missing")
-                    .hint = Some("`topics: { include: [\".*\"] }` selects all but internal ones".into());
-            }
-            Some((Data::List(items), at)) if items.is_empty() => {
-                self.problems.add(at, "`include` is empty").hint =
-                    Some("`include: [\".*\"]` selects all topics but internal ones".into());
-            }
-            Some(_) => {}
+        if topics.spot.is_wrong {
+            return selection;
         }
-        for item in section.list("include").iter().chain(section.list("exclude")) {
-            if let Data::Pattern(text, _) = &item.data
-                && let Err(why) = proof::automaton(text)
-            {
+        let include = topics.include.spot;
+        if !include.is_written {
+            self.problems
+                .add(
+                    topics.spot.at,
+                    "no topics are selected: `topics.include` is missing",
+                )
+                .hint = Some("`topics: { include: [\".*\"] }` selects all but internal ones".into());
+        } else if topics.include.written().is_some_and(Vec::is_empty) {
+            self.problems.add(include.at, "`include` is empty").hint =
+                Some("`include: [\".*\"]` selects all topics but internal ones".into());
+        }
+        for (at, text) in places(&topics.include).chain(places(&topics.exclude)) {
+            if let Err(why) = proof::automaton(text) {
                 self.problems
                     .add(
-                        item.at,
+                        at,
                         format!("`{text}` is too complex to compare with other filters: {why}"),
                     )
                     .hint = Some("shorten counted repetitions, or write several patterns".into());
             }
         }
-        let selection = Selection {
-            include: patterns(section, "include"),
-            exclude: patterns(section, "exclude"),
-        };
         let filters = Filters::new(&selection, Names::Topics);
-        match filters.as_ref().and_then(Filters::never) {
-            Some(why) => {
-                self.problems
-                    .add(
-                        section.place("include"),
-                        format!("`topics` can select nothing: {why}"),
-                    )
-                    .hint =
-                    Some("a flow that copies nothing is none; correct the patterns, or remove it".into());
-            }
-            None => {
-                let each = filters.iter().flat_map(Filters::never_each);
-                let patterns = section.list("include").iter();
-                let patterns = patterns.filter_map(|item| match &item.data {
-                    Data::Pattern(text, _) => Some((item.at, text)),
-                    _ => None,
-                });
-                for ((at, text), why) in patterns.zip(each) {
-                    if let Some(why) = why {
-                        self.problems.note(at, format!("`{text}` selects nothing: {why}"));
-                    }
-                }
+        if let Some(why) = filters.as_ref().and_then(Filters::never) {
+            self.problems
+                .add(include.at, format!("`topics` can select nothing: {why}"))
+                .hint = Some("a flow that copies nothing is none; correct the patterns, or remove it".into());
+            return selection;
+        }
+        let each = filters.iter().flat_map(Filters::never_each);
+        for ((at, text), why) in places(&topics.include).zip(each) {
+            if let Some(why) = why {
+                self.problems.note(at, format!("`{text}` selects nothing: {why}"));
             }
         }
         selection
     }
 
     /// `on_gap:`, a word or with exceptions by topic.
-    fn on_gap(&mut self, settings: &Section) -> GapPolicy {
-        let Some(section) = settings.section("on_gap") else {
-            return GapPolicy {
-                default: word(settings, "on_gap", OnGap::from_word, OnGap::Halt),
-                others: vec![],
-            };
+    fn on_gap(&mut self, settings: &Replication) -> GapPolicy {
+        let keys = match &settings.on_gap.value {
+            WordOr::Keys(keys) => keys,
+            WordOr::Word(default) => {
+                return GapPolicy {
+                    default: *default,
+                    others: vec![],
+                };
+            }
         };
-        let default = word(section, "default", OnGap::from_word, OnGap::Halt);
-        let other = default.other();
-        if section.get(default.as_str()).is_some() {
-            self.problems
-                .add(
-                    section.place(default.as_str()),
-                    format!("`{default}` lists exceptions from `default: {default}`"),
-                )
-                .hint = Some(format!(
+        let default = *keys.default;
+        let (own, others) = match default {
+            OnGap::Halt => (&keys.halt, &keys.r#continue),
+            OnGap::Continue => (&keys.r#continue, &keys.halt),
+        };
+        if own.spot.is_written {
+            let message = format!("`{default}` lists exceptions from `default: {default}`");
+            let other = default.other();
+            self.problems.add(own.spot.at, message).hint = Some(format!(
                 "list under `{other}` the topics that do otherwise, or write `default: {other}`"
             ));
         }
-        let others = Selection {
-            include: patterns(section, other.as_str()),
+        let selection = Selection {
+            include: patterns(others),
             exclude: vec![],
         };
-        let filters = Filters::new(&others, Names::Topics);
+        let filters = Filters::new(&selection, Names::Topics);
         let each = filters.iter().flat_map(Filters::never_each);
-        for (item, why) in section.list(other.as_str()).iter().zip(each) {
-            if let (Data::Pattern(text, _), Some(why)) = (&item.data, why) {
-                self.problems
-                    .note(item.at, format!("`{text}` is no topic's: {why}"));
+        for ((at, text), why) in places(others).zip(each) {
+            if let Some(why) = why {
+                self.problems.note(at, format!("`{text}` is no topic's: {why}"));
             }
         }
-        let others = others.include;
-        GapPolicy { default, others }
+        GapPolicy {
+            default,
+            others: selection.include,
+        }
     }
 
     /// Settings that were written and do nothing because of others.
-    fn note_idle_settings(&mut self, settings: &Section) {
-        let on = |section: &str, key: &str| {
-            let section = settings.section(section)?;
-            let at = section.place(key);
-            section.boolean(key).map(|on| (on, at))
-        };
-        let pairs = [
-            ("offset_sync", "delete_groups", "write_groups"),
-            ("heartbeats", "on_source", "enabled"),
-        ];
-        for (section, key, without) in pairs {
-            if let (Some((true, at)), Some((false, _))) = (on(section, key), on(section, without)) {
-                self.problems
-                    .note(at, format!("`{key}` does nothing while `{without}` is false"));
+    fn note_idle_settings(&mut self, settings: &Replication) {
+        let (sync, heartbeats) = (&settings.offset_sync, &settings.heartbeats);
+        for (idle, needed) in [
+            (&sync.delete_groups, &sync.write_groups),
+            (&heartbeats.on_source, &heartbeats.enabled),
+        ] {
+            if **idle && !**needed {
+                let (name, needed) = (idle.spot.name, needed.spot.name);
+                let message = format!("`{name}` does nothing while `{needed}` is false");
+                self.problems.note(idle.spot.at, message);
             }
         }
-        if let Some(section) = settings.section("config_sync")
-            && section.text("mode") == Some("report")
-            && patterns(section, "exclude").iter().any(|(text, _)| text == ".*")
-        {
+        let sync = &settings.config_sync;
+        if *sync.mode == SyncMode::Report && sync.exclude.iter().any(|it| it == ".*") {
             self.problems.note(
-                section.place("exclude"),
+                sync.exclude.spot.at,
                 "`.*` leaves no setting for `mode: report` to compare",
             );
         }
-        if let Some(section) = settings.section("groups")
-            && let Some(filters) = Filters::new(&groups(section), Names::Groups)
+        if let Some(filters) = Filters::new(&groups(&settings.groups), Names::Groups)
             && let Some(why) = filters.never()
-            && section.get("include").is_some()
+            && settings.groups.include.spot.is_written
         {
             let note = self.problems.note(
-                section.place("include"),
+                settings.groups.include.spot.at,
                 format!("`groups` selects nothing, so no positions are translated: {why}"),
             );
-            if section.get("exclude").is_none() {
+            if !settings.groups.exclude.spot.is_written {
                 note.hint = Some(format!(
                     "unless it is written, exclude is {}",
                     UNWANTED_GROUPS.join(", ")
@@ -612,18 +513,18 @@ impl Builder<'_> {
 pub const UNWANTED_GROUPS: [&str; 3] = ["console-consumer-.*", "connect-.*", "__.*"];
 
 /// `mirror_maker:`, where what is not written is as in MM2's dedicated mode.
-fn mirror_maker(section: &Section, source: &ClusterAlias) -> MirrorMakerSpec {
+fn mirror_maker(keys: &MirrorMaker, source: &ClusterAlias) -> MirrorMakerSpec {
     let mut it = MirrorMakerSpec::dedicated(source);
-    it.mirror_positions = section.boolean("mirror_positions").unwrap_or_default();
+    it.mirror_positions = *keys.mirror_positions;
     for (key, place) in [
-        ("connector", &mut it.connector),
-        ("source_alias", &mut it.source_alias),
-        ("connect_group", &mut it.connect_group),
-        ("offsets_topic", &mut it.offsets_topic),
-        ("configs_topic", &mut it.configs_topic),
-        ("status_topic", &mut it.status_topic),
+        (&keys.connector, &mut it.connector),
+        (&keys.source_alias, &mut it.source_alias),
+        (&keys.connect_group, &mut it.connect_group),
+        (&keys.offsets_topic, &mut it.offsets_topic),
+        (&keys.configs_topic, &mut it.configs_topic),
+        (&keys.status_topic, &mut it.status_topic),
     ] {
-        if let Some(text) = section.text(key) {
+        if let Some(text) = &key.value {
             text.clone_into(place);
         }
     }
@@ -631,14 +532,14 @@ fn mirror_maker(section: &Section, source: &ClusterAlias) -> MirrorMakerSpec {
 }
 
 /// `groups:`, where each list has a default of its own.
-fn groups(section: &Section) -> Selection {
-    let or = |key: &str, otherwise: &[&str]| match section.get(key) {
-        Some(_) => patterns(section, key),
-        None => otherwise.iter().map(|text| pattern(text)).collect(),
+fn groups(keys: &Groups) -> Selection {
+    let or = |list: &Setting<Patterns>, otherwise: &[&str]| match list.spot.is_written {
+        true => patterns(list),
+        false => otherwise.iter().map(|text| pattern(text)).collect(),
     };
     Selection {
-        include: or("include", &[".*"]),
-        exclude: or("exclude", &UNWANTED_GROUPS),
+        include: or(&keys.include, &[".*"]),
+        exclude: or(&keys.exclude, &UNWANTED_GROUPS),
     }
 }
 
@@ -649,20 +550,15 @@ fn pattern(text: &str) -> (String, regex::Regex) {
 
 type Pair = (ClusterAlias, ClusterAlias);
 
-/// The value a word stands for. Words that stand for nothing have been reported.
-fn word<T>(section: &Section, key: &str, from_word: fn(&str) -> Option<T>, otherwise: T) -> T {
-    section.text(key).and_then(from_word).unwrap_or(otherwise)
+/// Patterns with their places; without a value where one has been reported.
+type Patterns = Vec<(At, Option<(String, regex::Regex)>)>;
+
+fn patterns(list: &Patterns) -> Vec<(String, regex::Regex)> {
+    list.iter().filter_map(|(_, pattern)| pattern.clone()).collect()
 }
 
-/// The table bounds the number to what fits.
-fn narrow<T: TryFrom<u64>>(number: Option<u64>) -> Option<T> {
-    number.and_then(|n| n.try_into().ok())
-}
-
-fn patterns(section: &Section, key: &str) -> Vec<(String, regex::Regex)> {
-    let pattern = |value: &Value| match &value.data {
-        Data::Pattern(text, regex) => Some((text.clone(), regex.clone())),
-        _ => None,
-    };
-    section.list(key).iter().filter_map(pattern).collect()
+/// The texts of patterns with their places.
+fn places(list: &Patterns) -> impl Iterator<Item = (At, &str)> {
+    let written = list.iter();
+    written.filter_map(|(at, pattern)| Some((*at, pattern.as_ref()?.0.as_str())))
 }

@@ -29,7 +29,7 @@ use regex_automata::util::{start, syntax};
 use regex_automata::{Anchored, MatchKind};
 
 use super::{FlowSpec, Provenance, Selection};
-use crate::config::read::anchored;
+use crate::config::pattern::anchored;
 use crate::kafka::ClusterAlias;
 use crate::names::replication_policy::{HEARTBEATS_TOPIC, MAX_TOPIC_LENGTH, ReplicationPolicy, metric_name};
 

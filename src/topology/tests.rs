@@ -227,26 +227,6 @@ fn files_that_cannot_be_read_are_problems_too() {
 }
 
 #[test]
-fn every_word_of_the_table_stands_for_a_value_of_its_own() {
-    use crate::config::schema::{Kind, REPLICATION};
-    fn distinct<T: PartialEq + fmt::Display>(key: &str, from_word: fn(&str) -> Option<T>) {
-        let Some(Kind::OneOf(words) | Kind::WordOr(words, _)) =
-            REPLICATION.iter().find(|k| k.name == key).map(|k| &k.kind)
-        else {
-            panic!("{key} is no choice");
-        };
-        for word in *words {
-            assert_eq!(from_word(word).map(|v| v.to_string()).as_deref(), Some(*word));
-        }
-    }
-    distinct("replication_policy", ReplicationPolicy::from_word);
-    distinct("provenance", Provenance::from_word);
-    distinct("delivery", Delivery::from_word);
-    distinct("on_gap", OnGap::from_word);
-    distinct("compression", Compression::from_word);
-}
-
-#[test]
 fn what_is_written_reaches_the_flow() {
     let text = "
 name: n
@@ -321,7 +301,7 @@ fn one_flow_between_two_clusters_carries_the_heartbeats() {
         let flows = loaded.iter().flat_map(|it| &it.flows);
         flows
             .filter(|it| it.id.source.as_str() == "seoul")
-            .map(|it| (it.heartbeats.enabled, it.heartbeats.topics))
+            .map(|it| (it.heartbeats.enabled, it.heartbeat_topics))
             .collect()
     };
     let off = "  heartbeats: { enabled: false }";

@@ -1,6 +1,6 @@
 //! Lists of Java's expressions → lists of ours.
 
-use crate::config::read::{java_only, pattern};
+use crate::config::pattern::{java_only, pattern};
 use crate::config::short;
 use crate::import::input::{Id, Sheet};
 use crate::import::java_pattern::{Branch, branches, overlap, with_flags_of_earlier};

@@ -70,7 +70,7 @@ impl Origins {
             let Some((prefix, upstream)) = naming.claimed_source(name) else {
                 continue;
             };
-            let copied = naming.should_replicate(name, &flow.topics, flow.heartbeats.topics, &nothing_known);
+            let copied = naming.should_replicate(name, &flow.topics, flow.heartbeat_topics, &nothing_known);
             if copied.is_ok() {
                 used.entry(prefix).or_default().insert(upstream);
             }

@@ -41,7 +41,7 @@ pub fn read(source: &Admin, target: &Admin, flow: &FlowSpec, origins: &mut Origi
     let (mut topics, excluded) = replication_policy::select(
         flow.naming(),
         &flow.topics,
-        flow.heartbeats.topics,
+        flow.heartbeat_topics,
         &prefixes,
         names.keys().map(String::as_str),
     );

@@ -71,8 +71,8 @@ fn flow(
             enabled: true,
             interval: Duration::from_secs(1),
             on_source: false,
-            topics: HeartbeatTopics::ByFilter,
         },
+        heartbeat_topics: HeartbeatTopics::ByFilter,
         mirror_maker: MirrorMakerSpec::dedicated(&ClusterAlias::new("source")),
     }
 }
@@ -365,7 +365,7 @@ fn spread(
                 .should_replicate(
                     &copy.topic,
                     &flow.topics,
-                    flow.heartbeats.topics,
+                    flow.heartbeat_topics,
                     &Prefixes::default(),
                 )
                 .is_err()
