@@ -316,12 +316,8 @@ impl Entries<'_, '_> {
             is_wrong: false,
         };
         let mut value = None;
-        let (entries, reader) = match &mut self.found {
-            Some((entries, reader)) => (*entries, Some(reader)),
-            None => (&[][..], None),
-        };
-        if let Some(reader) = reader {
-            for entry in entries {
+        if let Some((entries, reader)) = &mut self.found {
+            for entry in *entries {
                 value = if entry.key == name {
                     reader.value::<F::Shape>(&entry.value, entry.key_at, &format!("`{name}`"))
                 } else if names(&F::Shape::KIND, name, &entry.key) {

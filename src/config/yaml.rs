@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use super::problem::short;
 use super::problem::{At, Problems};
@@ -76,24 +76,11 @@ fn read(text: &str, several: bool, problems: &mut Problems) -> Option<Vec<Node>>
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                let mark = error.marker();
-                let at = At::new(mark.line(), mark.col() + 1);
-                let line = text
-                    .lines()
-                    .nth(mark.line().saturating_sub(1))
-                    .unwrap_or_default();
-                problems
-                    .add(at, format!("this is not YAML: {}", error.info()))
-                    .hint = if error.info().contains("anchor or alias") {
-                    Some("quote what begins with `*` or `&`; `\".*\"` is any name".into())
-                } else {
-                    line.contains("${")
-                        .then(|| "inside `{ … }` and `[ … ]`, quote it: \"${VAR}\"".into())
-                };
+                not_yaml(&error, text, problems);
                 return None;
             }
         };
-        let at = position(span);
+        let at = At::new(span.start.line(), span.start.col() + 1);
         let done = match event {
             Event::DocumentStart(_) if !several && !roots.is_empty() => {
                 problems
@@ -103,25 +90,19 @@ fn read(text: &str, several: bool, problems: &mut Problems) -> Option<Vec<Node>>
             }
             Event::Alias(_) => {
                 problems.add(at, "aliases are not supported").hint = Some("write the value out".into());
-                Node {
-                    at,
-                    kind: Kind::Unusable,
-                }
+                let kind = Kind::Unusable;
+                Node { at, kind }
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = matches!(style, ScalarStyle::Plain);
-                let usable = plain_yaml(at, anchor, tag.is_some(), problems);
+                let is_plain = matches!(style, ScalarStyle::Plain);
                 let kind = match text.as_ref() {
-                    _ if !usable => Kind::Unusable,
-                    "" | "~" | "null" if plain => Kind::Null,
+                    _ if !plain_yaml(at, anchor, tag.is_some(), problems) => Kind::Unusable,
+                    "" | "~" | "null" if is_plain => Kind::Null,
                     text => Kind::Scalar(text.to_owned()),
                 };
                 Node { at, kind }
             }
-            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag)
-                if open.len() == MAX_DEPTH =>
-            {
-                let _ = (anchor, tag);
+            Event::SequenceStart(..) | Event::MappingStart(..) if open.len() == MAX_DEPTH => {
                 problems.add(at, format!("nested deeper than {MAX_DEPTH} levels"));
                 return None;
             }
@@ -136,23 +117,10 @@ fn read(text: &str, several: bool, problems: &mut Problems) -> Option<Vec<Node>>
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                Some(Open::List(at, items)) => Node {
-                    at,
-                    kind: Kind::List(items),
-                },
-                Some(Open::Map(at, mapping)) => Node {
-                    at,
-                    kind: Kind::Map(mapping.entries),
-                },
+                Some(done) => done.into(),
                 None => continue,
             },
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => {
-                continue;
-            }
+            _ => continue,
         };
         values += 1;
         if values > MAX_VALUES {
@@ -176,6 +144,30 @@ fn read(text: &str, several: bool, problems: &mut Problems) -> Option<Vec<Node>>
         return None;
     }
     Some(roots)
+}
+
+fn not_yaml(error: &ScanError, text: &str, problems: &mut Problems) {
+    let mark = error.marker();
+    let line = text.lines().nth(mark.line().saturating_sub(1));
+    let found = problems.add(
+        At::new(mark.line(), mark.col() + 1),
+        format!("this is not YAML: {}", error.info()),
+    );
+    if error.info().contains("anchor or alias") {
+        found.hint = Some("quote what begins with `*` or `&`; `\".*\"` is any name".into());
+    } else if line.is_some_and(|line| line.contains("${")) {
+        found.hint = Some("inside `{ … }` and `[ … ]`, quote it: \"${VAR}\"".into());
+    }
+}
+
+impl From<Open> for Node {
+    fn from(open: Open) -> Self {
+        let (at, kind) = match open {
+            Open::List(at, items) => (at, Kind::List(items)),
+            Open::Map(at, mapping) => (at, Kind::Map(mapping.entries)),
+        };
+        Self { at, kind }
+    }
 }
 
 impl Mapping {
@@ -215,8 +207,4 @@ fn plain_yaml(at: At, anchor: usize, tagged: bool, problems: &mut Problems) -> b
         problems.add(at, "tags are not supported").hint = Some("remove the `!tag`".into());
     }
     anchor == 0 && !tagged
-}
-
-fn position(span: Span) -> At {
-    At::new(span.start.line(), span.start.col() + 1)
 }
