@@ -13,6 +13,8 @@ check: setup
 	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --version 0.20.2 --locked --debug
 	cargo deny check bans licenses sources
 
+# Tests mostly wait for brokers.
+test: export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 test: setup
 	cargo test
 

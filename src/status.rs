@@ -68,6 +68,26 @@ pub enum PartitionState {
     Halted,
 }
 
+/// What becomes of the positions of a consumer group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum GroupSyncState {
+    /// They were written to the target.
+    Written,
+    /// They were translated and not written: `write_groups: false`.
+    Translated,
+    /// It has members on the target and is left alone.
+    Active,
+    /// It was used on the target, and is left alone until `causeway offsets sync`.
+    Moved,
+    /// They could not be written.
+    Failed,
+    /// A cluster did not tell what it takes to decide.
+    #[default]
+    Unknown,
+}
+
 /// What a part of a flow that is no task is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display)]
 #[serde(rename_all = "snake_case")]
@@ -180,9 +200,8 @@ pub struct GroupSyncStatus {
 /// One consumer group of the source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
-    /// `written`, `translated` (not written: `write_groups: false`), `active` (it has members on the target and
-    /// is left alone), `moved` (it was used there, and is left alone until `causeway offsets sync`), `failed`, `unknown`.
-    pub state: String,
+    /// What became of its positions.
+    pub state: GroupSyncState,
     /// Why it is not written.
     pub reason: Option<String>,
     /// Partitions with positions that were last written; that are translated, where nothing is written.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::answer::{Outcome, OutputFormat, failed};
 use super::table::{count, table};
 use crate::status::{
-    ConfigSyncStatus, DaemonStatus, FlowStatus, GroupStatus, GroupSyncStatus, HeartbeatStatus, PartState,
-    PartStatus, PartitionState, PartitionStatus, TaskStatus,
+    ConfigSyncStatus, DaemonStatus, FlowStatus, GroupStatus, GroupSyncState, GroupSyncStatus,
+    HeartbeatStatus, PartState, PartStatus, PartitionState, PartitionStatus, TaskStatus,
 };
 
 /// A transaction that is open for longer deserves a look, in seconds.
@@ -152,9 +152,9 @@ fn config_sync(sync: &ConfigSyncStatus) -> String {
 
 /// `3 written, 1 active`, and what deserves a look.
 fn groups(sync: &GroupSyncStatus) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<GroupSyncState, usize> = BTreeMap::new();
     for group in sync.groups.values() {
-        *counts.entry(&group.state).or_default() += 1;
+        *counts.entry(group.state).or_default() += 1;
     }
     let mut parts: Vec<String> = counts
         .iter()
@@ -394,16 +394,20 @@ mod tests {
                 }),
                 groups: Some(GroupSyncStatus {
                     seconds_since_last_pass: Some(1.0),
-                    groups: [("a", "written"), ("b", "written"), ("c", "active")]
-                        .map(|(name, state)| {
-                            let status = GroupStatus {
-                                state: state.into(),
-                                held: u64::from(name == "b"),
-                                ..GroupStatus::default()
-                            };
-                            (name.to_owned(), status)
-                        })
-                        .into(),
+                    groups: [
+                        ("a", GroupSyncState::Written),
+                        ("b", GroupSyncState::Written),
+                        ("c", GroupSyncState::Active),
+                    ]
+                    .map(|(name, state)| {
+                        let status = GroupStatus {
+                            state,
+                            held: u64::from(name == "b"),
+                            ..GroupStatus::default()
+                        };
+                        (name.to_owned(), status)
+                    })
+                    .into(),
                     errors: vec!["d: T203".into()],
                 }),
                 heartbeats: Some(HeartbeatStatus {

@@ -26,7 +26,7 @@ use crate::kafka::groups::Read;
 use crate::offset_map::Translation;
 use crate::state::map_reader::MapReader;
 use crate::state::mm2_positions::running;
-use crate::status::{GroupStatus, GroupSyncStatus};
+use crate::status::{GroupStatus, GroupSyncState, GroupSyncStatus};
 
 use decide::{Group, Translated};
 use translator::{GROUPS_TIMEOUT, READ_TIMEOUT, Translator};
@@ -204,7 +204,7 @@ impl Translator {
                         now.insert(group, group_now);
                     }
                 }
-                Err(error) => self.fail(&group, "unknown", error),
+                Err(error) => self.fail(&group, GroupSyncState::Unknown, error),
             }
         }
         if context.spec.offset_sync.write_groups {
@@ -265,7 +265,7 @@ impl Translator {
             let count =
                 |is: fn(&Translated) -> bool| known.positions.values().filter(|it| is(it)).count() as u64;
             let status = GroupStatus {
-                state: known.state.to_owned(),
+                state: known.state,
                 reason: known.reason.clone(),
                 partitions: known.positions.len() as u64,
                 held: count(|it| matches!(it.translation, Translation::Ahead { .. })),

@@ -18,6 +18,7 @@ use crate::state::map_reader::MapReader;
 use crate::state::moved_groups;
 use crate::state::task_of;
 use crate::state::topics::{ensure_audit, ensure_mm2_topic};
+use crate::status::GroupSyncState;
 
 impl Translator {
     /// What was told before this life: a position that went back on the source while nobody looked is seen then, and one
@@ -76,7 +77,7 @@ impl Translator {
             let told = self.told.get_or_insert_default().get(group);
             // Where a position could not be written, the target may have a later one.
             let state = self.groups.get(group).map(|known| known.state);
-            let back = back && !matches!(state, Some("failed" | "unknown"));
+            let back = back && !matches!(state, Some(GroupSyncState::Failed | GroupSyncState::Unknown));
             let mut due = due_checkpoints(positions, told);
             due.retain(|tp, is| {
                 let before = told.and_then(|told| told.get(tp));

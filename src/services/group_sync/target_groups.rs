@@ -12,6 +12,7 @@ use crate::kafka::TopicPartition;
 use crate::kafka::admin::GroupState;
 use crate::kafka::groups::Positions;
 use crate::state::moved_groups::Moved;
+use crate::status::GroupSyncState;
 
 /// What an operator does about a group that has moved.
 const UNTIL: &str = "its positions there are its own until `causeway offsets sync` is given for it";
@@ -41,10 +42,10 @@ impl Translator {
             if !is_gone(&group, &committed) {
                 // A broker lists nothing that it does not let us describe.
                 if let Some(Err(error)) = committed.get(&group) {
-                    self.fail(&group, "unknown", error.clone());
+                    self.fail(&group, GroupSyncState::Unknown, error.clone());
                 } else {
                     let known = self.groups.entry(group).or_default();
-                    known.state = "unknown";
+                    known.state = GroupSyncState::Unknown;
                     known.reason =
                         Some("the source lists it no more, and does not say that it is gone".into());
                 }
@@ -154,19 +155,19 @@ impl Translator {
             (known.state, known.reason) = match (state, moved) {
                 _ if !write => {
                     known.positions.clone_from(positions);
-                    ("translated", None)
+                    (GroupSyncState::Translated, None)
                 }
                 (None, _) if !all_listed => (
-                    "unknown",
+                    GroupSyncState::Unknown,
                     Some("a broker of the target did not list its groups".into()),
                 ),
                 (_, None) => (
-                    "unknown",
+                    GroupSyncState::Unknown,
                     Some("which groups have moved to the target could not be read".into()),
                 ),
                 (None | Some(GroupState::Empty | GroupState::Dead), Some(Some(moved))) => {
                     known.created = false;
-                    ("moved", Some(format!("{}; {UNTIL}", moved.moved)))
+                    (GroupSyncState::Moved, Some(format!("{}; {UNTIL}", moved.moved)))
                 }
                 (None | Some(GroupState::Empty | GroupState::Dead), Some(None)) => {
                     if known.is_settled(positions, states.contains_key(group)) {
@@ -174,12 +175,12 @@ impl Translator {
                     } else {
                         free.push(group.clone());
                     }
-                    ("written", None)
+                    (GroupSyncState::Written, None)
                 }
                 (Some(state), _) => {
                     known.created = false;
                     (
-                        "active",
+                        GroupSyncState::Active,
                         Some(format!(
                             "it has members on the target ({state:?}); its positions there are its own"
                         )),
@@ -211,7 +212,7 @@ impl Translator {
             let there = match there.get(&group) {
                 Some(Ok(there)) => there,
                 Some(Err(error)) => {
-                    self.fail(&group, "unknown", error.clone());
+                    self.fail(&group, GroupSyncState::Unknown, error.clone());
                     continue;
                 }
                 None => continue,
@@ -233,7 +234,7 @@ impl Translator {
                     wanted.insert(group, it);
                 }
                 Decision::Moved(ahead) => {
-                    known.state = "moved";
+                    known.state = GroupSyncState::Moved;
                     known.created = false;
                     let at = format!("{} stands at {} on the target", ahead.partition, ahead.there);
                     if let Some(placed) = ahead.placed {
@@ -271,7 +272,7 @@ impl Translator {
             Err(error) => {
                 for group in wanted.keys() {
                     let known = self.groups.entry(group.clone()).or_default();
-                    (known.state, known.reason) = ("failed", Some(error.with_advice()));
+                    (known.state, known.reason) = (GroupSyncState::Failed, Some(error.with_advice()));
                 }
                 return Err(error);
             }
@@ -296,14 +297,14 @@ impl Translator {
                 }
                 Some((_, error)) if error.code == Code::TargetGroupActive => {
                     known.created = false;
-                    known.state = "active";
+                    known.state = GroupSyncState::Active;
                     known.reason =
                         Some("it has got members on the target; its positions there are its own".into());
                     self.has_moved(&group, "it has had members on the target".into());
                 }
                 Some((partition, error)) => {
                     let error = Error::new(error.code, format!("{partition} {}", error.detail));
-                    self.fail(&group, "failed", error);
+                    self.fail(&group, GroupSyncState::Failed, error);
                 }
             }
         }

@@ -13,6 +13,7 @@ use crate::kafka::groups::{Commit, Groups};
 use crate::metrics::GroupSyncMetrics;
 use crate::state::map_reader::MapReader;
 use crate::state::moved_groups::MovedGroups;
+use crate::status::GroupSyncState;
 
 /// How long one question about groups may take.
 pub(super) const GROUPS_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,7 +32,7 @@ pub(super) struct Known {
     pub(super) current: Option<Instant>,
     /// When the target was last seen to have them.
     pub(super) seen: Option<Instant>,
-    pub(super) state: &'static str,
+    pub(super) state: GroupSyncState,
     pub(super) reason: Option<String>,
     /// We were the first to give it positions on the target, and nobody has been seen to use it there since.
     pub(super) created: bool,
@@ -155,7 +156,7 @@ impl Translator {
     }
 
     /// The positions of a group could not be asked for or written.
-    pub(super) fn fail(&mut self, group: &str, state: &'static str, error: Error) {
+    pub(super) fn fail(&mut self, group: &str, state: GroupSyncState, error: Error) {
         let known = self.groups.entry(group.to_owned()).or_default();
         known.state = state;
         known.reason = Some(error.with_advice());
