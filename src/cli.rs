@@ -96,10 +96,10 @@ enum Command {
 
     /// Show what config sync would change on the target; changes nothing
     ///
-    /// Connects to both clusters of each flow, compares topics, partition counts and topic settings, and
-    /// prints the changes that `run` would make, and each topic that is left out with the reason. Warns of topics on the
-    /// target that hold records which no progress of the flow explains: theirs would be copied behind them. The exit code
-    /// is 1 if a topic cannot be copied.
+    /// Connects to both clusters of each flow, compares topics, partition counts and topic settings, and prints the
+    /// changes that `run` would make, and each topic that is left out with the reason. Warns of topics on the target
+    /// that hold records which no progress of the flow explains: theirs would be copied behind them. The exit code is
+    /// 1 if a topic cannot be copied.
     Plan {
         #[command(flatten)]
         output: Output,

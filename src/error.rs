@@ -246,8 +246,8 @@ impl Error {
         format!("{self}; {}", self.code.page().advice)
     }
 
-    /// The same about a topic on the target that is causeway's or MM2's own: a right to it that is missing stops what it
-    /// is for, and no partition.
+    /// The same about a topic on the target that is causeway's or MM2's own: a right to it that is missing stops what
+    /// it is for, and no partition.
     #[must_use]
     pub fn of_own_topic(self) -> Self {
         match self.code {

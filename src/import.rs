@@ -1,8 +1,9 @@
 //! MirrorMaker 2's configuration → causeway's two files, and what became of every key. Text in, text out.
 //!
-//! A reader (`dedicated`, `strimzi`, `connectors`) turns its form into the same intermediate: clusters and
-//! flows, whose settings point at the keys they were written as. `translate` turns that into the files and
-//! gives every key its verdict; `java_pattern` knows what Java's expressions are in ours. No value of a key that may hold a secret reaches a text.
+//! A reader (`dedicated`, `strimzi`, `connectors`) turns its form into the same intermediate: clusters and flows,
+//! whose settings point at the keys they were written as. `translate` turns that into the files and gives every key
+//! its verdict; `java_pattern` knows what Java's expressions are in ours. No value of a key that may hold a secret
+//! reaches a text.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! What causeway keeps on the target: the topics it owns there, and the formats, readers and writers of what is in them.
+//! What causeway keeps on the target: the topics it owns there, and the formats, readers and writers of what is in
+//! them.
 
 pub mod audit;
 pub mod bounds;

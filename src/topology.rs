@@ -1,6 +1,6 @@
 //! `topologies/`: what flows. Each pattern expands to flows; loops and double writers are refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -300,9 +300,6 @@ pub enum MetadataSync {
     /// Nowhere.
     Never,
 }
-
-/// All flows of all loaded topologies, by id.
-pub type Flows = BTreeMap<FlowId, FlowSpec>;
 
 impl OnGap {
     fn other(self) -> Self {

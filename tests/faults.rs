@@ -211,8 +211,8 @@ fn while_the_source_is_away_lag_is_unknown_and_never_zero() {
     assert_eq!(digest(&source), digest(target));
 }
 
-/// How often and how long all brokers of a side are frozen. `CAUSEWAY_FREEZES=10 CAUSEWAY_FREEZE_SECONDS=11` for a longer
-/// look; the session of a broker is 3 s here.
+/// How often and how long all brokers of a side are frozen. `CAUSEWAY_FREEZES=10 CAUSEWAY_FREEZE_SECONDS=11` for a
+/// longer look; the session of a broker is 3 s here.
 fn freezes() -> (u32, Duration) {
     let number =
         |name: &str, default| std::env::var(name).map_or(default, |it| it.parse().expect("a whole number"));

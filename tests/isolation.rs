@@ -281,7 +281,8 @@ fn a_topic_below_min_insync_replicas_waits_alone_and_comes_back_by_itself() {
         let named = since.elapsed();
         let pause = goes_on(&target, &good);
         println!("{mode}, while running: named after {named:?}, the other waits {pause:?} at most");
-        // What has arrived cannot be asked for now: a leader that has followed another and is alone tells no end (KIP-207).
+        // What has arrived cannot be asked for now: a leader that has followed another and is alone tells no end
+        // (KIP-207).
         second.start();
         daemon.wait_for("it goes on by itself", SOON, |status| {
             partition(status, &bad, 0).is_some_and(|it| it["state"] == "running")

@@ -1,5 +1,5 @@
-//! What is dead, stuck or away is said and started again: threads the system refuses, members that hold nothing, settings
-//! that cannot be used, a drain beside a cluster that does not answer.
+//! What is dead, stuck or away is said and started again: threads the system refuses, members that hold nothing,
+//! settings that cannot be used, a drain beside a cluster that does not answer.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! The table of docs/access-rights.md, on brokers that enforce it: exactly those rights suffice, and one that is missing is
-//! named with what it stops.
+//! The table of docs/access-rights.md, on brokers that enforce it: exactly those rights suffice, and one that is
+//! missing is named with what it stops.
 
 use std::cell::Cell;
 use std::thread;

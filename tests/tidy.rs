@@ -50,19 +50,23 @@ const UNSAFE: &[&str] = &[
 /// The longest file, without its tests, and the longest function.
 const FILE: usize = 700;
 const FUNCTION: usize = 90;
+/// The widest comment, in characters.
+const WIDTH: usize = 120;
+
+/// The Rust files below a directory.
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a readable directory") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            files.push(path);
+        }
+    }
+}
 
 /// Every source file with its path below the package and its text.
 fn sources() -> Vec<(String, String)> {
-    fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(directory).expect("a readable directory") {
-            let path = entry.expect("a readable entry").path();
-            if path.is_dir() {
-                collect(&path, files);
-            } else if path.extension().is_some_and(|it| it == "rs") {
-                files.push(path);
-            }
-        }
-    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     collect(&root.join("src"), &mut files);
@@ -351,6 +355,91 @@ fn files_and_functions_are_short_enough_to_be_read_at_once() {
         long.is_empty(),
         "cut to {FILE} lines a file and {FUNCTION} a function: {long:#?}"
     );
+}
+
+#[test]
+fn comments_are_as_wide_as_a_page() {
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            let comment = line.trim_start().starts_with("//");
+            let at = format!("{path}:{}", number + 1);
+            assert!(
+                !comment || line.chars().count() <= WIDTH,
+                "{at}: break it at {WIDTH}"
+            );
+        }
+    }
+}
+
+/// What is declared for others and named by nobody: a function, a type or a constant that no source file and no test
+/// has a second time.
+#[test]
+fn what_is_declared_is_used() {
+    let sources = sources();
+    let mut tests = vec![];
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut tests);
+    let tests = tests.iter().map(|path| fs::read_to_string(path).expect("UTF-8"));
+    let mut times = BTreeMap::<String, usize>::new();
+    for text in sources.iter().map(|(_, text)| text.clone()).chain(tests) {
+        let code = text
+            .lines()
+            .map(|line| line.split("//").next().unwrap_or_default());
+        for word in code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_')) {
+            *times.entry(word.to_owned()).or_default() += 1;
+        }
+    }
+    for (path, text) in &sources {
+        let mut declared = Declared::default();
+        declared.visit_file(&syn::parse_file(text).expect("it compiles"));
+        for name in declared.names {
+            assert!(1 < times[&name], "{path}: nobody names {name}: take it out");
+        }
+    }
+}
+
+/// The names of functions, types and constants that other files may use.
+#[derive(Default)]
+struct Declared {
+    names: Vec<String>,
+}
+
+impl Declared {
+    fn add(&mut self, visibility: &Visibility, name: &syn::Ident) {
+        if !matches!(visibility, Visibility::Inherited) {
+            self.names.push(name.to_string());
+        }
+    }
+}
+
+impl<'a> Visit<'a> for Declared {
+    fn visit_item_fn(&mut self, it: &'a syn::ItemFn) {
+        self.add(&it.vis, &it.sig.ident);
+    }
+
+    fn visit_impl_item_fn(&mut self, it: &'a syn::ImplItemFn) {
+        self.add(&it.vis, &it.sig.ident);
+    }
+
+    fn visit_item_struct(&mut self, it: &'a syn::ItemStruct) {
+        self.add(&it.vis, &it.ident);
+    }
+
+    fn visit_item_enum(&mut self, it: &'a syn::ItemEnum) {
+        self.add(&it.vis, &it.ident);
+    }
+
+    fn visit_item_const(&mut self, it: &'a syn::ItemConst) {
+        self.add(&it.vis, &it.ident);
+    }
+
+    fn visit_item_type(&mut self, it: &'a syn::ItemType) {
+        self.add(&it.vis, &it.ident);
+    }
+
+    fn visit_item_trait(&mut self, it: &'a syn::ItemTrait) {
+        self.add(&it.vis, &it.ident);
+        visit::visit_item_trait(self, it);
+    }
 }
 
 #[test]

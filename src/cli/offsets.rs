@@ -1,5 +1,5 @@
-//! `causeway offsets`: where consumer groups of the source continue on the target, and the flow's own position and gaps.
-//! Asks the clusters; only `--execute` writes.
+//! `causeway offsets`: where consumer groups of the source continue on the target, and the flow's own position and
+//! gaps. Asks the clusters; only `--execute` writes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,10 +65,10 @@ pub enum Command {
     /// Hold the groups' positions on the target against what they should be; exit code 4 if one differs
     ///
     /// A position differs if it is behind (records would be read again) or ahead (records would be skipped), if it is
-    /// missing, or if the offset map has no answer. No difference: a group with members on the target, a position held
-    /// at the replicated end because the source group is ahead of it, and a position that only the target has. Where the
-    /// daemon writes positions, one that is behind or missing has two intervals of offset_sync to arrive. The table
-    /// leaves out what is equal. The exit code is 1 if something could not be asked.
+    /// missing, or if the offset map has no answer. No difference: a group with members on the target, a position
+    /// held at the replicated end because the source group is ahead of it, and a position that only the target has.
+    /// Where the daemon writes positions, one that is behind or missing has two intervals of offset_sync to arrive.
+    /// The table leaves out what is equal. The exit code is 1 if something could not be asked.
     Diff {
         /// Only this flow, such as 'seoul->busan' (mind the quotes) [default: every flow]
         #[arg(long, value_name = "FLOW")]
@@ -119,8 +119,8 @@ pub enum Command {
 
     /// Give a group on the target the positions of its source group, and follow that again
     ///
-    /// Shows what would change; --execute writes it once, also back, while the group has no members on the target. A group
-    /// that has been used on the target has moved, and is left alone there until this is given for it.
+    /// Shows what would change; --execute writes it once, also back, while the group has no members on the target. A
+    /// group that has been used on the target has moved, and is left alone there until this is given for it.
     Sync(sync::Sync),
 }
 

@@ -445,7 +445,7 @@ korea-dr seoul->busan: degraded (exactly_once)
   lag          unknown
   config sync  apply, last pass 2.1s ago, 1 change pending
                error: orders: T201
-  groups       1 active, 2 written, 1 with positions held at the end of the copy
+  groups       2 written, 1 active, 1 with positions held at the end of the copy
                error: d: T203
   heartbeats   newest arrived is 0.4s old, 3 lost
                error: T205

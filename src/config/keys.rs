@@ -1,5 +1,5 @@
-//! Each key once: a line with its name, shape and default gives its value, how it is read, and its row in the table that
-//! the reference and the JSON schema are written from.
+//! Each key once: a line with its name, shape and default gives its value, how it is read, and its row in the table
+//! that the reference and the JSON schema are written from.
 
 /// Keys that stand together: a [`Section`](super::read::Section) with a [`Setting`](super::read::Setting) for each.
 ///

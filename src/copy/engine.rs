@@ -10,12 +10,13 @@
 //!
 //! An engine moves whatever unit it likes, as long as it speaks in spans of consecutive source offsets:
 //!
-//! - What `poll` lists as [`Heard::Records`] waits *in hand*, in that order, until `enqueue` sends it or `discard` drops
-//!   it. A unit with missing offsets inside (a compacted batch) is several spans that share one fate; when it ends
-//!   before its last source offset, `next` tells so.
+//! - What `poll` lists as [`Heard::Records`] waits *in hand*, in that order, until `enqueue` sends it or `discard`
+//!   drops it. A unit with missing offsets inside (a compacted batch) is several spans that share one fate; when it
+//!   ends before its last source offset, `next` tells so.
 //! - Each span that was sent is answered once, in one piece or in several. A delivery names the target offset of its
 //!   first record; the others follow without a break.
-//! - A partition that an engine cannot carry fails as [`Heard::SourceFailed`] with a code of its own, and is held alone.
+//! - A partition that an engine cannot carry fails as [`Heard::SourceFailed`] with a code of its own, and is held
+//!   alone.
 
 use std::time::Duration;
 

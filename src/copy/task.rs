@@ -11,8 +11,9 @@
 //! A failure is decided at the end of its round, when everything that came with it has been heard:
 //!
 //! ```text
-//!  at least once:  Hold the partition to blame, in place        exactly once:  Abort ─ Aborted ─ Hold those to blame ─ Restart
-//!                  (Restart when nobody is)                     on trial:      Abort ─ Aborted ─ Hold it; the others go on
+//!  at least once:  Hold the partition to blame, in place (Restart when nobody is)
+//!  exactly once:   Abort ─ Aborted ─ Hold those to blame ─ Restart
+//!  on trial:       Abort ─ Aborted ─ Hold it; the others go on
 //! ```
 //!
 //! A partition *on trial* is tried again after a failure: one batch of it, alone in its transaction.

@@ -1,5 +1,5 @@
-//! Between the group, which gives tasks out, and their threads: events become those of [`super::ownership`], its actions
-//! become calls.
+//! Between the group, which gives tasks out, and their threads: events become those of [`super::ownership`], its
+//! actions become calls.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

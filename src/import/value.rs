@@ -102,7 +102,8 @@ impl Sheet {
         format!("${{{name}}}")
     }
 
-    /// A secret, the value of a key or a part of it: never shown. Gives the suffix of our key (`_file` or none) and what to write.
+    /// A secret, the value of a key or a part of it: never shown. Gives the suffix of our key (`_file` or none) and
+    /// what to write.
     pub(super) fn secret(&mut self, id: Id, value: &str, ours: &str, name: &str) -> (&'static str, String) {
         match reference(value, self) {
             Some(Reference::Environment(variable)) => {

@@ -37,8 +37,8 @@ pub use groups::{GroupKind, GroupListing, GroupState};
 pub use offsets::OffsetSpec;
 pub use topics::{NewTopic, TopicDescription};
 
-/// Topics per request, and partitions per question about offsets. Large clusters answer such a request well within a second, and a controller is
-/// not flooded (Kafka's own tools send everything at once).
+/// Topics per request, and partitions per question about offsets. Large clusters answer such a request well within a
+/// second, and a controller is not flooded (Kafka's own tools send everything at once).
 const BATCH: usize = 500;
 
 /// How long one wait for the answer lasts before the client's own events are served.

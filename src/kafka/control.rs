@@ -75,7 +75,8 @@ impl ControlProducer {
         }
     }
 
-    /// Enqueues a record, or a tombstone, with this timestamp, in milliseconds since 1970; `number` comes back with its answer.
+    /// Enqueues a record, or a tombstone, with this timestamp, in milliseconds since 1970; `number` comes back with
+    /// its answer.
     ///
     /// # Errors
     /// When the record cannot be enqueued; there is no answer to it then.

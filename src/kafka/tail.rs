@@ -78,8 +78,8 @@ pub fn absent_is_empty(read: Result<()>) -> Result<()> {
     }
 }
 
-/// Hands every committed record of a partition from offset `start` on to `each`, until everything before offset `end` has
-/// been read, however the leader of the moment stands to it.
+/// Hands every committed record of a partition from offset `start` on to `each`, until everything before offset `end`
+/// has been read, however the leader of the moment stands to it.
 ///
 /// # Errors
 /// Nothing came for `patience`, the cluster refuses, or what `each` says.

@@ -1,5 +1,5 @@
-//! A flow in the hands of a command: what is stored of it is read, planned upon and written. Nobody runs it meanwhile, or
-//! the tasks in question are taken from whoever runs them: see [`StoppedFlow::fence`].
+//! A flow in the hands of a command: what is stored of it is read, planned upon and written. Nobody runs it
+//! meanwhile, or the tasks in question are taken from whoever runs them: see [`StoppedFlow::fence`].
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -99,7 +99,8 @@ impl<'a> StoppedFlow<'a> {
         }
     }
 
-    /// What is stored, by task: nothing, of a flow that was never created. Changes nothing: of a flow that runs it is what was committed last.
+    /// What is stored, by task: nothing, of a flow that was never created. Changes nothing: of a flow that runs it is
+    /// what was committed last.
     ///
     /// # Errors
     /// The target does not answer, or a record cannot be understood.
@@ -146,9 +147,9 @@ impl<'a> StoppedFlow<'a> {
         Slot::read_fenced(&self.target, self.target_connection, &topic, task, TIMEOUT)
     }
 
-    /// Fences every former owner of these tasks: what is read of them afterwards is ours to change. A daemon that runs
-    /// one finds that out by its next commit, gives the task up and takes it again a second later; then a commit of ours
-    /// that comes too late is refused.
+    /// Fences every former owner of these tasks: what is read of them afterwards is ours to change. A daemon that
+    /// runs one finds that out by its next commit, gives the task up and takes it again a second later; then a commit
+    /// of ours that comes too late is refused.
     ///
     /// # Errors
     /// The target does not answer, or refuses.
@@ -242,9 +243,9 @@ impl<'a> StoppedFlow<'a> {
         audit::gap_records(&self.spec.id, task, at_ms, &gaps)
     }
 
-    /// Stores changes, the tasks that are ours one after another, each in one transaction with its line of the audit trail
-    /// and with `more` records of the task; then, where MM2 is to find them, as MM2's positions.
-    /// Returns the tasks whose changes are stored, and what stopped the others.
+    /// Stores changes, the tasks that are ours one after another, each in one transaction with its line of the audit
+    /// trail and with `more` records of the task; then, where MM2 is to find them, as MM2's positions. Returns the
+    /// tasks whose changes are stored, and what stopped the others.
     pub fn store(
         &self,
         ledgers: &mut Ledgers,

@@ -1,5 +1,5 @@
-//! Keeps the parts of a flow running. One that ends before the flow drains, by an error or a panic, is said, counted and
-//! started again, ever more rarely; while it is away the flow has failed.
+//! Keeps the parts of a flow running. One that ends before the flow drains, by an error or a panic, is said, counted
+//! and started again, ever more rarely; while it is away the flow has failed.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Reads the offset maps of a flow, and between which topics they were made: the whole offset-map and progress topics at
-//! first, then what is new.
+//! Reads the offset maps of a flow, and between which topics they were made: the whole offset-map and progress topics
+//! at first, then what is new.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -126,7 +126,8 @@ impl MapReader {
         self.unreadable
     }
 
-    /// Of partitions with their topics on the target, those whose map is not about the topics that are there now, and why.
+    /// Of partitions with their topics on the target, those whose map is not about the topics that are there now, and
+    /// why.
     ///
     /// # Errors
     /// A cluster cannot be asked at all.

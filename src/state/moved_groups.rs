@@ -1,7 +1,8 @@
-//! Consumer groups that have moved to the target: their positions there are their own, until an operator says otherwise.
+//! Consumer groups that have moved to the target: their positions there are their own, until an operator says
+//! otherwise.
 //!
-//! Who has moved is kept in the topology's failover topic, because every daemon must know of it, and the next one. A record
-//! without a value is the operator's word that a group follows its source group again.
+//! Who has moved is kept in the topology's failover topic, because every daemon must know of it, and the next one. A
+//! record without a value is the operator's word that a group follows its source group again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -153,7 +154,8 @@ pub struct Given {
     pub commit: Commit,
 }
 
-/// Writes positions of a group to the target, forward and back, and has the flow follow its source group again from there.
+/// Writes positions of a group to the target, forward and back, and has the flow follow its source group again from
+/// there.
 ///
 /// # Errors
 /// The group has members on the target, the target refuses, or it cannot be asked. What was written stays; the group is

@@ -222,8 +222,8 @@ fn record(key: &Key, value: &impl Serialize) -> StateRecord {
 }
 
 impl Slot {
-    /// Reads partition `slot` of the progress topic from its beginning to its end, committed records only: of a task that
-    /// is not ours, for looking only.
+    /// Reads partition `slot` of the progress topic from its beginning to its end, committed records only: of a task
+    /// that is not ours, for looking only.
     ///
     /// # Errors
     /// When the target does not answer in time, or a record cannot be understood.
@@ -242,9 +242,9 @@ impl Slot {
         Ok(read)
     }
 
-    /// As [`Slot::read`], of a task that was fenced, so that nothing is still on its way: up to the end that the target
-    /// tells, which a leader does not do before it knows all that was committed (KIP-207), while a fetch of a new leader
-    /// may end before it.
+    /// As [`Slot::read`], of a task that was fenced, so that nothing is still on its way: up to the end that the
+    /// target tells, which a leader does not do before it knows all that was committed (KIP-207), while a fetch of a
+    /// new leader may end before it.
     ///
     /// # Errors
     /// When the target does not answer in time, or a record cannot be understood.
@@ -284,8 +284,8 @@ impl Slot {
         Ok(read)
     }
 
-    /// Whether the spare transactional id has to be fenced, once the task's own is. That it is in use is committed before
-    /// anything else of it; where that very commit did not end, it is what hides the end.
+    /// Whether the spare transactional id has to be fenced, once the task's own is. That it is in use is committed
+    /// before anything else of it; where that very commit did not end, it is what hides the end.
     pub fn spare_may_write(&self) -> bool {
         self.spare || self.hidden.is_some()
     }

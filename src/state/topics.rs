@@ -1,9 +1,9 @@
 //! The topics that a flow owns on the target, in one table: created with what the target takes, looked at when the flow
 //! starts and in every pass of config sync.
 //!
-//! Progress may not be lost or forgotten: a topic that deletes, or one that is smaller than the flow has tasks, is mended
-//! or refused, never used. One that has grown goes on with the partitions that the flow began with, because which task
-//! copies a partition follows from their number, and two daemons must not answer that differently.
+//! Progress may not be lost or forgotten: a topic that deletes, or one that is smaller than the flow has tasks, is
+//! mended or refused, never used. One that has grown goes on with the partitions that the flow began with, because
+//! which task copies a partition follows from their number, and two daemons must not answer that differently.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

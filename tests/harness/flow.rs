@@ -168,7 +168,8 @@ pub fn daemon_with_password(source: &Cluster, target: &Cluster, topology: String
     Daemon::start(DaemonOptions::new(format!("{source}{target}"), topology))
 }
 
-/// A cluster on which causeway may do what docs/access-rights.md asks for, but write no copied topic; those begin with `prefix`.
+/// A cluster on which causeway may do what docs/access-rights.md asks for, but write no copied topic; those begin
+/// with `prefix`.
 pub fn guarded(prefix: &str) -> Cluster {
     let cluster = ClusterOptions::new("guarded").acls().start();
     for (kind, operations) in [

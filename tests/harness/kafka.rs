@@ -685,8 +685,9 @@ pub fn classpath() -> String {
     format!("{}/*:{}", libs.display(), log_settings.display())
 }
 
-/// The option by which a JVM for a quick start finds Kafka's classes as another one left them: a broker starts with half
-/// the work. The file lies with the jars and is made by whoever misses it; a JVM that does not like it does without.
+/// The option by which a JVM for a quick start finds Kafka's classes as another one left them: a broker starts with
+/// half the work. The file lies with the jars and is made by whoever misses it; a JVM that does not like it does
+/// without.
 pub fn class_archive() -> String {
     static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
     let archive = ARCHIVE.get_or_init(|| {

@@ -1,4 +1,5 @@
-//! `causeway offsets gaps`: what of a flow can no longer be copied, declared or waiting for a decision, and the decision.
+//! `causeway offsets gaps`: what of a flow can no longer be copied, declared or waiting for a decision, and the
+//! decision.
 
 use std::collections::BTreeSet;
 

@@ -123,8 +123,8 @@ fn value(flow: &FlowSpec, group: &str, rows: &[Row], active: bool, executed: boo
 /// Shows what the group would get on the target and, with `--execute`, gives it.
 ///
 /// # Errors
-/// The group has members on the target, or a cluster cannot be asked: nothing is changed then. Or a position has no place
-/// on the target; the others are written.
+/// The group has members on the target, or a cluster cannot be asked: nothing is changed then. Or a position has no
+/// place on the target; the others are written.
 pub fn run(config: &Config, flows: &[FlowSpec], arguments: &Sync) -> Outcome<()> {
     let group = &arguments.group;
     let groups = std::slice::from_ref(group);

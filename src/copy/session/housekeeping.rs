@@ -160,7 +160,8 @@ impl Session<'_> {
                 continue;
             }
             let error = match self.view.held.get(&tp) {
-                // What cannot be told of a topic is no reason to stop copying it; what it needs for that fails by itself.
+                // What cannot be told of a topic is no reason to stop copying it; what it needs for that fails by
+                // itself.
                 _ if self.view.hidden.contains_key(&*tp.topic) => continue,
                 Some(error) if error.code != Code::TargetTopicMissing => continue,
                 _ => Error::new(

@@ -25,7 +25,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// ```text
 ///  we     own id held up (our own abort) ─ fence the spare ─ store "spare in use" ─ own id still held up ─ read, go on
-///  others                        own id fenced: not before it is free ─▶ read: "spare in use" ─ fence the spare: ends us
+///  others                  own id fenced: not before it is free ─▶ read: "spare in use" ─ fence the spare: ends us
 /// ```
 pub(super) fn own_slot(
     task: &mut Seat,

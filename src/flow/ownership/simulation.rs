@@ -1,5 +1,5 @@
-//! Two daemons and a group that moves tasks between them, under seeds: sessions expire, tasks end as they like, panic and
-//! fence each other, the flow stops and goes on.
+//! Two daemons and a group that moves tasks between them, under seeds: sessions expire, tasks end as they like, panic
+//! and fence each other, the flow stops and goes on.
 
 use super::*;
 use crate::error::Code;

@@ -1,5 +1,5 @@
-//! What goes over the pipe between a daemon and its process for groups. Both ends are one program file, so the JSON is no
-//! format that needs to last.
+//! What goes over the pipe between a daemon and its process for groups. Both ends are one program file, so the JSON
+//! is no format that needs to last.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -127,8 +127,8 @@ pub struct Ahead {
 /// Decides what is written of a group without members on the target, where we `placed` positions before.
 ///
 /// Positions go forward only, so that what the group has read on the target since stays read. The exception is a
-/// position that went back on the source, as after a reset: it follows, if it stands where we placed it. One that stands
-/// further on was committed by somebody else, who has moved the whole group.
+/// position that went back on the source, as after a reset: it follows, if it stands where we placed it. One that
+/// stands further on was committed by somebody else, who has moved the whole group.
 pub fn decide(
     now: &Group,
     placed: Option<&Placements>,

@@ -21,8 +21,8 @@ use crate::state::topics::{ensure_audit, ensure_mm2_topic};
 use crate::status::GroupSyncState;
 
 impl Translator {
-    /// What was told before this life: a position that went back on the source while nobody looked is seen then, and one
-    /// that was read on on the target.
+    /// What was told before this life: a position that went back on the source while nobody looked is seen then, and
+    /// one that was read on on the target.
     pub(super) fn remember(&mut self, context: &FlowContext, view: &View) -> Result<()> {
         if self.told.is_none() {
             let remote = |(tp, route): (&TopicPartition, &Route)| {
