@@ -617,7 +617,8 @@ fn copy_directory(from: &Path, to: &Path) {
 pub fn kafka_tool(script: &str, arguments: &[&str]) -> String {
     let class = match script {
         "kafka-consumer-groups.sh" => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-        "kafka-configs.sh" => "kafka.admin.ConfigCommand",
+        "kafka-configs.sh" if is_before_4_4() => "kafka.admin.ConfigCommand",
+        "kafka-configs.sh" => "org.apache.kafka.tools.ConfigCommand",
         "kafka-topics.sh" => "org.apache.kafka.tools.TopicCommand",
         "kafka-transactions.sh" => "org.apache.kafka.tools.TransactionsCommand",
         other => panic!("{other}: say here which class it runs"),
@@ -666,21 +667,50 @@ pub fn kafka_version() -> String {
     if !chosen.is_empty() {
         return chosen;
     }
+    version_in_pom("kafka.version")
+}
+
+fn version_in_pom(name: &str) -> String {
     let pom = include_str!("../kafka/pom.xml");
     let (_, rest) = pom
-        .split_once("<kafka.version>")
+        .split_once(&format!("<{name}>"))
         .expect("the pom names a version");
     rest.split_once('<').expect("the pom is XML").0.to_owned()
 }
 
-fn kafka_home() -> PathBuf {
-    repository().join(".kafka").join(kafka_version())
+fn is_before_4_4() -> bool {
+    let version = kafka_version();
+    let mut numbers = version.split('.').map(|it| it.parse().unwrap_or(0));
+    (numbers.next(), numbers.next()) < (Some(4), Some(4))
 }
 
-/// Class path of brokers, MM2 and the oracle; fetched if it is not there yet.
+fn kafka_home() -> PathBuf {
+    home(&kafka_version())
+}
+
+fn home(version: &str) -> PathBuf {
+    repository().join(".kafka").join(version)
+}
+
+/// Class path of brokers and the oracle; fetched if it is not there yet.
 pub fn classpath() -> String {
     setup();
-    let libs = kafka_home().join("libs");
+    classpath_in(&kafka_home())
+}
+
+/// Class path of MM2: with the Kafka that it belongs to, because it uses more of that than its public classes.
+pub fn mirror_maker_classpath() -> String {
+    if kafka_version() != version_in_pom("kafka.version") {
+        return classpath();
+    }
+    static DONE: OnceLock<()> = OnceLock::new();
+    let version = version_in_pom("mm2.version");
+    DONE.get_or_init(|| fetch(&version));
+    classpath_in(&home(&version))
+}
+
+fn classpath_in(home: &Path) -> String {
+    let libs = home.join("libs");
     let log_settings = repository().join("tests/kafka");
     format!("{}/*:{}", libs.display(), log_settings.display())
 }
@@ -723,9 +753,11 @@ fn make_class_archive(archive: &Path) {
 /// What `make setup` does, so that a bare `cargo test` works as well.
 fn setup() {
     static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| {
-        let mut script = Command::new(repository().join("tests/kafka/setup.sh"));
-        let status = script.arg(kafka_version()).status().expect("bash runs setup.sh");
-        assert!(status.success(), "setup.sh failed; it says why");
-    });
+    DONE.get_or_init(|| fetch(&kafka_version()));
+}
+
+fn fetch(version: &str) {
+    let mut script = Command::new(repository().join("tests/kafka/setup.sh"));
+    let status = script.arg(version).status().expect("bash runs setup.sh");
+    assert!(status.success(), "setup.sh failed; it says why");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use super::kafka::{class_archive, classpath};
+use super::kafka::mirror_maker_classpath;
 use super::process::{Process, Scratch};
 
 /// What to run.
@@ -108,13 +108,12 @@ impl MirrorMaker {
         let mut java = Command::new("java");
         if options.quick_start {
             java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-            java.arg(class_archive());
         } else {
             java.arg("-XX:+UseG1GC");
         }
         java.arg(format!("-Xmx{}", options.memory))
             .args(["-Xshare:auto", "-cp"])
-            .arg(classpath())
+            .arg(mirror_maker_classpath())
             .arg("org.apache.kafka.connect.mirror.MirrorMaker")
             .arg(settings)
             .current_dir(directory.path());
