@@ -679,9 +679,11 @@ fn version_in_pom(name: &str) -> String {
 }
 
 fn is_before_4_4() -> bool {
-    let version = kafka_version();
-    let mut numbers = version.split('.').map(|it| it.parse().unwrap_or(0));
-    (numbers.next(), numbers.next()) < (Some(4), Some(4))
+    numbers(&kafka_version()) < vec![4, 4]
+}
+
+fn numbers(version: &str) -> Vec<u32> {
+    version.split('.').map(|it| it.parse().unwrap_or(0)).collect()
 }
 
 fn kafka_home() -> PathBuf {
@@ -700,11 +702,11 @@ pub fn classpath() -> String {
 
 /// Class path of MM2: with the Kafka that it belongs to, because it uses more of that than its public classes.
 pub fn mirror_maker_classpath() -> String {
-    if kafka_version() != version_in_pom("kafka.version") {
+    let version = version_in_pom("mm2.version");
+    if numbers(&kafka_version()) <= numbers(&version) {
         return classpath();
     }
     static DONE: OnceLock<()> = OnceLock::new();
-    let version = version_in_pom("mm2.version");
     DONE.get_or_init(|| fetch(&version));
     classpath_in(&home(&version))
 }

@@ -5,8 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 pom=tests/kafka/pom.xml
-of_pom=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$pom")
-version=${1:-${KAFKA_VERSION:-$of_pom}}
+of_pom() { sed -n "s:.*<$1>\(.*\)</$1>.*:\1:p" "$pom"; }
+version=${1:-${KAFKA_VERSION:-$(of_pom kafka.version)}}
+# MM2 and Connect of the same version, or of the newest that can be had.
+mm2=$(printf '%s\n' "$version" "$(of_pom mm2.version)" | sort -V | head -1)
 home=.kafka/$version
 
 say() { echo "setup: $*" >&2; }
@@ -66,10 +68,7 @@ mkdir -p "$home"
 run_quietly() {
     "$@" >"$home/setup.log" 2>&1 || { cat "$home/setup.log" >&2; exit 1; }
 }
-# The pom says which MM2 goes with its Kafka; any other Kafka has its own.
-versions=()
-[ "$version" = "$of_pom" ] || versions=(-Dkafka.version="$version" -Dmm2.version="$version")
-run_quietly mvn -q -B -ntp -f "$pom" "${versions[@]}" \
+run_quietly mvn -q -B -ntp -f "$pom" -Dkafka.version="$version" -Dmm2.version="$mm2" \
     -DoutputDirectory="$PWD/$home/libs" dependency:copy-dependencies
 # Formatting costs a JVM start; only meta.properties differs between clusters, so tests copy the rest of this.
 sed "\$a log.dirs=$PWD/$home/formatted" tests/kafka/format.properties >"$home/format.properties"
